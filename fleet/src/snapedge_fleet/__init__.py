@@ -1,0 +1,1 @@
+"""Control plane, device agent and virtual devices: brings releases to groups of devices in waves."""
