@@ -1,0 +1,55 @@
+# Everything a person does here. `make help` lists it.
+SHELL := /bin/sh
+BIN := .venv/bin
+PYTHONS := builder/src hooks/src fleet/src tests snaps
+IMAGES := $(patsubst kserve-images/%/requirements.lock,%,$(wildcard kserve-images/*/requirements.lock))
+
+.PHONY: help setup demo test test-fast test-images test-real lint format bench lock clean
+
+help: ## list what can be made
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is needed, into this folder (system packages with root or sudo)
+	@.ci/setup
+
+demo: setup ## one model from its file to a fleet of virtual devices (KEEP=1 leaves the fleet up)
+	@$(BIN)/python -m snapedge_fleet.demo $(if $(KEEP),--keep)
+
+test: setup ## every test that needs no real snapd, Kubernetes or BuildKit
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/integration
+	@$(MAKE) --no-print-directory test-images
+
+test-fast: setup ## unit tests alone
+	$(BIN)/pytest tests/unit
+
+test-images: setup
+	@for image in $(IMAGES); do \
+		echo "tests of kserve-images/$$image"; \
+		kserve-images/$$image/.venv/bin/python -m pytest -p no:cacheprovider tests/images/oip tests/images/$$image || exit 1; \
+	done
+
+test-real: ## tests against real parts; needs root on Debian 12
+	@.ci/setup skopeo=skopeo docker-registry=docker-registry
+	$(BIN)/pytest -m real tests/real
+
+lint: setup ## ruff, mypy strict, shell syntax
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy builder/src hooks/src fleet/src tests/unit tests/integration tests/real
+	@for image in $(IMAGES); do \
+		kserve-images/$$image/.venv/bin/mypy --config-file pyproject.toml kserve-images/oip/src kserve-images/$$image/src || exit 1; \
+	done
+	@for script in .ci/run .ci/setup; do sh -n $$script || exit 1; done
+
+format: setup ## put the code into the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## the numbers of bench/results.md, measured here
+	$(BIN)/python -m tests.bench
+
+lock: setup ## resolve every lock again, to the newest versions
+	.ci/lock
+
+clean: ## forget what was made here (not the build cache)
+	rm -rf .venv .tools kserve-images/*/.venv dist
