@@ -1,0 +1,252 @@
+"""inference.yaml: what a person says about a model that is to become snaps.
+
+Every key, with its default, is in docs/architecture/contracts.md. What is written here is checked here; what the model
+file itself says is checked in `modelfile`, what the golden samples say in `proof`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from snapedge_hooks.payload import NODE_PORTS, Service, parse_namespace, parse_quantity
+from snapedge_hooks.vocabulary import Architecture, GateMode, SnapName, SnapVersion, UpdateStrategy
+
+from .yamldocument import DeclarationError, Section, parse_yaml, read_yaml
+
+FILE_NAME = "inference.yaml"
+MAX_SUMMARY = 128
+"""snapd's limit, in characters (snap/validate.go)."""
+_SUPPORTED_CONVERSIONS = ("auto", "none")
+_SUPPORTED_BACKENDS = ("auto", "compose")
+
+
+class ImageDelivery(Enum):
+    """Whether the runtime comes from the device's registry or travels inside the snap."""
+
+    SHARED = "shared"
+    FULL = "full"
+
+    def __str__(self) -> str:
+        """The word used in files."""
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeChoice:
+    """Which runtime the model is to run on, as far as its author says; None leaves it to the model's format.
+
+    Attributes:
+        name: such as `onnx`.
+        interface: that the model relies on.
+        minimum: the lowest runtime version that will do; None means the one it is proved with.
+    """
+
+    name: str | None = None
+    interface: int = 1
+    minimum: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDeclaration:
+    """One inference.yaml, checked.
+
+    Attributes:
+        folder: where it lies; `model_file` and `samples_file` are below it.
+        model_file: the model, relative to the folder.
+        samples_file: golden samples, relative to the folder; None only with `gate: none`.
+        max_latency_ms: slowest answer that passes the gate, or None.
+    """
+
+    folder: Path
+    name: SnapName
+    version: SnapVersion
+    summary: str
+    model_file: str
+    runtime: RuntimeChoice
+    architectures: tuple[Architecture, ...]
+    samples_file: str | None
+    service: Service
+    image: ImageDelivery
+    gate: GateMode
+    max_latency_ms: int | None
+
+    @property
+    def model_path(self) -> Path:
+        """The model file."""
+        return self.folder / self.model_file
+
+    @property
+    def samples_path(self) -> Path | None:
+        """The golden samples, where there are any."""
+        return None if self.samples_file is None else self.folder / self.samples_file
+
+
+def read_declaration(folder: Path) -> ModelDeclaration:
+    """The declaration of a folder.
+
+    Raises:
+        DeclarationError: it is missing, no YAML, or something in it cannot be built; the line is named.
+    """
+    return _declaration(read_yaml(folder / FILE_NAME), folder)
+
+
+def parse_declaration(data: bytes, *, folder: Path, file: str = FILE_NAME) -> ModelDeclaration:
+    """The declaration of some bytes, as if they lay in that folder."""
+    return _declaration(parse_yaml(data, file=file), folder)
+
+
+def _declaration(top: Section, folder: Path) -> ModelDeclaration:
+    name = top.parsed("name", SnapName)
+    version = top.parsed("version", SnapVersion)
+    summary = _summary(top)
+    model_file = _model(top.section("model"))
+    runtime = _runtime(top.section("runtime"))
+    architectures = _architectures(top)
+    samples_file = _relative(top, "samples", top.text("samples")) if _has_optional(top, "samples") else None
+    service = _service(top.section("service"))
+    image, gate, max_latency_ms = _delivery(top.section("delivery"))
+    _build(top.section("build"))
+    top.done()
+    if samples_file is None and gate is not GateMode.NONE:
+        raise DeclarationError(
+            top.file,
+            None,
+            "samples is missing: without golden samples nothing proves that the model answers right",
+            resolution="name a samples.json (builder new writes one), or write delivery: {gate: none}",
+        )
+    return ModelDeclaration(
+        folder=folder,
+        name=name,
+        version=version,
+        summary=summary,
+        model_file=model_file,
+        runtime=runtime,
+        architectures=architectures,
+        samples_file=samples_file,
+        service=service,
+        image=image,
+        gate=gate,
+        max_latency_ms=max_latency_ms,
+    )
+
+
+def _summary(top: Section) -> str:
+    summary = top.text("summary")
+    if not summary.strip() or len(summary) > MAX_SUMMARY:
+        raise top.error("summary", f"has {len(summary)} characters, snapd takes 1 to {MAX_SUMMARY}")
+    if any(ord(character) < 32 for character in summary):
+        raise top.error("summary", "must be a single line")
+    return summary
+
+
+def _model(section: Section) -> str:
+    file = _relative(section, "file", section.text("file"))
+    conversion = section.text("convert", default="auto")
+    if conversion not in _SUPPORTED_CONVERSIONS:
+        raise section.error(
+            "convert", f"{conversion!r} is not supported", resolution=f"use {' or '.join(_SUPPORTED_CONVERSIONS)}"
+        )
+    section.done()
+    return file
+
+
+def _runtime(section: Section) -> RuntimeChoice:
+    choice = RuntimeChoice(
+        name=str(section.parsed("name", SnapName)) if _has_optional(section, "name") else None,
+        interface=section.integer("interface", minimum=1, maximum=1_000_000, default=1),
+        minimum=str(section.parsed("minimum", SnapVersion)) if _has_optional(section, "minimum") else None,
+    )
+    section.done()
+    return choice
+
+
+def _architectures(top: Section) -> tuple[Architecture, ...]:
+    words = top.texts("architectures", default=[architecture.value for architecture in Architecture])
+    if not words:
+        raise top.error("architectures", "is empty", resolution="name amd64, arm64 or both")
+    found: list[Architecture] = []
+    for word in words:
+        try:
+            architecture = Architecture.parse(word)
+        except ValueError as error:
+            raise top.error("architectures", str(error)) from error
+        if architecture in found:
+            raise top.error("architectures", f"{word} stands twice")
+        found.append(architecture)
+    return tuple(sorted(found, key=lambda architecture: architecture.value))
+
+
+def _service(section: Section) -> Service:
+    default = Service()
+    node_port = None
+    if _has_optional(section, "node-port"):
+        node_port = section.integer("node-port", minimum=NODE_PORTS.start, maximum=NODE_PORTS.stop - 1, default=0)
+    service = Service(
+        namespace=section.parsed("namespace", parse_namespace, default=default.namespace),
+        cpu=section.parsed("cpu", parse_quantity, default=default.cpu),
+        memory=section.parsed("memory", parse_quantity, default=default.memory),
+        replicas=section.integer("replicas", minimum=1, maximum=100, default=default.replicas),
+        node_port=node_port,
+        update=UpdateStrategy(
+            section.choice("update", [str(word) for word in UpdateStrategy], default=str(default.update))
+        ),
+    )
+    section.done()
+    return service
+
+
+def _delivery(section: Section) -> tuple[ImageDelivery, GateMode, int | None]:
+    image = ImageDelivery(section.choice("image", [str(word) for word in ImageDelivery], default="shared"))
+    gate = GateMode(section.choice("gate", [str(word) for word in GateMode], default="strict"))
+    latency = None
+    if _has_optional(section, "max-latency"):
+        latency = section.parsed("max-latency", _milliseconds)
+    if _has_optional(section, "provider"):
+        raise section.error(
+            "provider", "is not supported: nothing publishes to the Snap Store", resolution="leave it out"
+        )
+    section.done()
+    return image, gate, latency
+
+
+def _build(section: Section) -> None:
+    backend = section.text("backend", default="auto")
+    if backend not in _SUPPORTED_BACKENDS:
+        raise section.error(
+            "backend", f"{backend!r} is not supported", resolution=f"use {' or '.join(_SUPPORTED_BACKENDS)}"
+        )
+    if _has_optional(section, "dockerfile"):
+        raise section.error(
+            "dockerfile", "is not supported: images are composed without one", resolution="leave it out"
+        )
+    section.done()
+
+
+def _milliseconds(text: str) -> int:
+    """`200ms`, `2s` or a bare number of milliseconds, above zero and below an hour."""
+    for suffix, factor in (("ms", 1), ("s", 1000), ("", 1)):
+        number = text.removesuffix(suffix)
+        if text.endswith(suffix) and number.isascii() and number.isdigit() and len(number) <= 7:
+            milliseconds = int(number) * factor
+            if 0 < milliseconds < 3_600_000:
+                return milliseconds
+            break
+    raise ValueError(f"{text!r} is not a latency such as 200ms or 2s, above zero and below an hour")
+
+
+def _has_optional(section: Section, key: str) -> bool:
+    """Whether a key without a default is written; an absent one counts as known all the same."""
+    if section.has(key):
+        return True
+    section.skip(key)
+    return False
+
+
+def _relative(section: Section, key: str, text: str) -> str:
+    """A file below the folder, by its relative path."""
+    path = Path(text)
+    if not text or path.is_absolute() or ".." in path.parts or path.parts in ((), (".",)):
+        raise section.error(key, f"{text!r} is not a file below the folder", resolution="write a relative path")
+    return path.as_posix()
