@@ -1,0 +1,86 @@
+"""What all connections share: limits, the clock, and the way to an end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from email.utils import formatdate
+
+from .connection import Connection
+from .limits import Limits
+from .pool import Pool
+from .service import Service
+
+_TICK = 1.0
+
+
+class Front:
+    """The connections of one server.
+
+    Attributes:
+        buffered: bytes of bodies held at the moment.
+        draining: whether every answer closes its connection.
+        date: the `Date` header's value.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, service: Service, pool: Pool, limits: Limits) -> None:
+        self.loop = loop
+        self.service = service
+        self.pool = pool
+        self.limits = limits
+        self.buffered = 0
+        self.draining = False
+        self.date = formatdate(usegmt=True).encode()
+        self._connections: set[Connection] = set()
+        self._empty: asyncio.Event = asyncio.Event()
+        self._empty.set()
+        self._timer = loop.call_later(_TICK, self._tick)
+
+    @property
+    def now(self) -> float:
+        """The event loop's time."""
+        return self.loop.time()
+
+    def admit(self, connection: Connection) -> bool:
+        """Counts a connection in; an idle one makes room if there are too many. False if all are busy."""
+        full = len(self._connections) >= self.limits.max_connections
+        self._connections.add(connection)
+        self._empty.clear()
+        if full:
+            idle = [other for other in self._connections if other.is_idle and other is not connection]
+            if not idle:
+                return False
+            oldest = min(idle, key=lambda other: other.idle_since)
+            oldest.close()
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """Counts a connection out."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    def drain(self) -> None:
+        """Makes the server not ready, and each further answer the last of its connection."""
+        self.draining = True
+        self.service.draining = True
+
+    async def finish(self, patience: float) -> int:
+        """Lets what is in flight end, cuts what does not within `patience` seconds, and says how many that were."""
+        for connection in list(self._connections):
+            if connection.is_idle:
+                connection.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), patience)
+        left = list(self._connections)
+        for connection in left:
+            connection.abort()
+        self._timer.cancel()
+        return len(left)
+
+    def _tick(self) -> None:
+        self._timer = self.loop.call_later(_TICK, self._tick)
+        self.date = formatdate(usegmt=True).encode()
+        now = self.loop.time()
+        for connection in list(self._connections):
+            connection.check_time(now)

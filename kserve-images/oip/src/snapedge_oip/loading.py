@@ -1,0 +1,136 @@
+"""From a folder to a model that may be asked: load, check, warm up, prove."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from . import gate, samples
+from .adapter import Runtime, Session
+from .datatypes import BYTES, Array
+from .errors import LoadError, PredictionError, RequestError
+from .gate import Gate, Verdict
+from .modelfolder import ModelFolder, find
+from .models import Model, Repository
+from .pace import Pace
+from .samples import Deviation, Sample
+from .settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why the server must not serve.
+
+    Attributes:
+        reason: for the log.
+        message: for the termination log.
+    """
+
+    reason: str
+    message: bytes
+
+
+def load_all(runtime: Runtime, settings: Settings, threads: int, repository: Repository) -> Refusal | None:
+    """Brings every model of the directory into the repository; says why where one must not be served."""
+    try:
+        folders = find(settings.model_dir)
+        repository.declare([folder.name for folder in folders])
+        for folder in folders:
+            model, deviation = load(runtime, folder, settings.gate, threads)
+            if deviation is not None and settings.gate is Gate.STRICT:
+                reason = f"model {folder.name}: sample {deviation.sample!r}: {deviation.output} {deviation.problem}"
+                return Refusal(reason=reason, message=gate.gate_failed(deviation, folder.digest))
+            repository.admit(model)
+    except LoadError as error:
+        return Refusal(reason=str(error), message=gate.load_failed(str(error)))
+    except MemoryError:
+        reason = f"{settings.model_dir}: there is not enough memory to load the model"
+        return Refusal(reason=reason, message=gate.load_failed(reason))
+    return None
+
+
+def load(runtime: Runtime, folder: ModelFolder, policy: Gate, threads: int) -> tuple[Model, Deviation | None]:
+    """A model and the first of its golden samples that it answers wrongly.
+
+    Raises:
+        LoadError: the model cannot be served at all.
+    """
+    start = perf_counter()
+    if folder.model_format not in runtime.formats:
+        known = ", ".join(sorted(runtime.formats))
+        raise LoadError(f"model {folder.name}: format {folder.model_format!r} is not served here; {known} is")
+    folder.verify()
+    document = folder.samples()
+    known_answers = samples.parse(document, what=str(folder.path / "samples.json")) if document is not None else ()
+    session = runtime.load(folder.file, threads=threads)
+    difference = folder.signature.disagreement(session.signature)
+    if difference is not None:
+        raise LoadError(f"model {folder.name}: model.json and the model file disagree: {difference}")
+    model = Model(folder=folder, session=session, platform=runtime.platform)
+    seconds = _warm_up(model, known_answers)
+    verdict = Verdict(checked=0) if policy is Gate.NONE else gate.replay(model, known_answers)
+    word = "skipped" if policy is Gate.NONE else verdict.word
+    if verdict.deviation is not None:
+        _log.error(
+            "model %s: sample %r: %s %s",
+            folder.name,
+            verdict.deviation.sample,
+            verdict.deviation.output,
+            verdict.deviation.problem,
+        )
+    properties = {
+        "digest": folder.digest,
+        "version": folder.version,
+        "runtime": f"{runtime.name} {runtime.version}",
+        "engine": runtime.engine,
+        "gate": policy.value,
+        "golden_samples": word,
+        "golden_samples_checked": str(verdict.checked),
+    }
+    event = {"model": folder.name, "threads": threads, "golden_samples": word}
+    event["seconds"] = f"{perf_counter() - start:.3f}"
+    event["inference_us"] = "unknown" if seconds is None else f"{seconds * 1e6:.0f}"
+    _log.info("model loaded", extra={"event": event})
+    return replace(model, properties=properties, pace=Pace(seconds)), verdict.deviation
+
+
+def _warm_up(model: Model, known: Sequence[Sample]) -> float | None:
+    """Seconds that an inference takes once the runtime has seen some; None where none could be made up.
+
+    The first runs of a session allocate and choose kernels, and must not happen on somebody's request.
+    """
+    times = []
+    try:
+        made_up = None if known else _made_up(model.session)
+        for _ in range(_ROUNDS):
+            start = perf_counter()
+            if made_up is None:
+                model.outputs(known[0].body)
+            else:
+                model.session.predict(made_up, [spec.name for spec in model.session.signature.outputs])
+            times.append(perf_counter() - start)
+    except (RequestError, PredictionError) as error:
+        # With samples, replaying them says the same as a verdict. Without, zeros may simply be no input of this model.
+        _log.warning("model %s: warm-up failed: %s", model.folder.name, error)
+        return None
+    return median(times)
+
+
+def _made_up(session: Session) -> dict[str, Array]:
+    inputs: dict[str, Array] = {}
+    for spec in session.signature.inputs:
+        shape = [1 if size == -1 else size for size in spec.shape]
+        values: Array = np.zeros(shape, dtype=spec.datatype.dtype)
+        if spec.datatype is BYTES:
+            values = np.full(shape, "", dtype=object)
+        inputs[spec.name] = values
+    return inputs

@@ -1,0 +1,36 @@
+"""Whether a model is quick enough to be run on the event loop itself.
+
+A worker thread costs 50 us or more for each request, which is many times a small model's own time; an inference on
+the event loop makes every other connection wait, health checks included. So a model runs on the loop as long as its
+requests take less than a millisecond, small bodies only, and moves to the workers and back as its measured time
+changes.
+"""
+
+from __future__ import annotations
+
+LIMIT = 0.001
+"""Seconds on the event loop that other connections may wait for one request."""
+
+BODY_LIMIT = 32 * 1024
+"""Bytes of a body up to which the time measured so far says something; a bigger batch may take much longer."""
+
+_WEIGHT = 1 / 16
+
+
+class Pace:
+    """A running mean of what a model's small requests take, with some inertia against a single hiccup."""
+
+    __slots__ = ("_mean", "inline")
+
+    def __init__(self, seconds: float | None) -> None:
+        """Starts from the warm-up's time, or in the workers where there is none."""
+        self._mean = 2 * LIMIT if seconds is None else seconds
+        self.inline = self._mean < LIMIT
+
+    def observe(self, seconds: float) -> None:
+        """Takes one more request into the mean; far outliers count for ten limits at most."""
+        self._mean += (min(seconds, 10 * LIMIT) - self._mean) * _WEIGHT
+        if self.inline:
+            self.inline = self._mean < LIMIT
+        else:
+            self.inline = self._mean < LIMIT / 2

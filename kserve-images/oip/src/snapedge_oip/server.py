@@ -1,0 +1,144 @@
+"""A server's life: open the port, load, prove, serve, drain.
+
+starting   live 200, ready 503         port open, models loading in a thread
+serving    live 200, ready 200
+draining   live 200, ready 503         after SIGTERM: still accepting, each answer closes its connection
+finishing  port closed                 what is in flight is answered
+exit       0 drained, 2 usage, 3 gate or load failed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import uvloop
+
+from . import gate, loading, log, threads
+from .adapter import Runtime
+from .connection import Connection
+from .front import Front
+from .limits import Limits
+from .models import Repository
+from .pool import Pool
+from .service import Service
+from .settings import Settings
+
+_log = logging.getLogger(__name__)
+
+EXIT_DRAINED = 0
+EXIT_USAGE = 2
+EXIT_REFUSED = 3
+
+_PATIENCE = 20.0
+"""Seconds for what is in flight; with the drain before it within Kubernetes' 30 s."""
+
+_WORKERS = 2
+"""One computes while the other decodes; the runtime has threads of its own."""
+
+_OTHER_FILES = 64
+
+
+def run(runtime: Runtime, settings: Settings) -> int:
+    """Serves until told to stop.
+
+    Returns:
+        The exit code.
+    """
+    log.configure(settings.log)
+    code, stuck = uvloop.run(_Server(runtime, settings).live())
+    sys.stderr.flush()
+    if stuck:
+        # A thread is still inside the runtime; unwinding the interpreter under it can crash.
+        os._exit(code)
+    return code
+
+
+class _Server:
+    """One run of a server."""
+
+    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+        self._runtime = runtime
+        self._settings = settings
+        self._repository = Repository()
+
+    async def live(self) -> tuple[int, bool]:
+        """From opening the port to the exit code, and whether a thread still computes."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        _raise_file_limit(settings.max_connections + _OTHER_FILES)
+        service = Service(
+            self._repository,
+            name=f"snapedge-{self._runtime.name}",
+            version=self._runtime.version,
+            max_body=settings.max_body,
+        )
+        pool = Pool(loop, workers=_WORKERS, limit=settings.max_in_flight)
+        front = Front(loop, service, pool, Limits.of(settings))
+        try:
+            listener = await loop.create_server(
+                partial(Connection, front), settings.bind, settings.http_port, backlog=2048
+            )
+        except OSError as error:
+            _log.error("cannot listen on %s port %d: %s", settings.bind, settings.http_port, error.strerror)
+            return EXIT_USAGE, False
+        port = listener.sockets[0].getsockname()[1]
+        _log.info("listening", extra={"event": {"bind": settings.bind, "port": port}})
+        loaded = self._load(loop)
+        stop = loop.create_task(stopping.wait())
+        first: set[asyncio.Future[Any]] = {loaded, stop}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if not loaded.done():
+            _log.info("stopped while loading")
+            listener.close()
+            await front.finish(0)
+            return EXIT_DRAINED, True
+        refusal = loaded.result()
+        if refusal is not None:
+            self._tell(refusal)
+            stop.cancel()
+            listener.close()
+            await front.finish(0)
+            return EXIT_REFUSED, False
+        _log.info("ready", extra={"event": {"models": self._repository.names()}})
+        await stop
+        _log.info("draining", extra={"event": {"seconds": settings.drain}})
+        front.drain()
+        await asyncio.sleep(settings.drain)
+        listener.close()
+        cut = await front.finish(_PATIENCE)
+        _log.info("stopped", extra={"event": {"connections_cut": cut}})
+        return EXIT_DRAINED, pool.in_flight > 0
+
+    def _load(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[loading.Refusal | None]:
+        """Loads in a thread, so that the port answers meanwhile."""
+        count = self._settings.threads or threads.available()
+        executor = ThreadPoolExecutor(1, thread_name_prefix="loading")
+        return loop.run_in_executor(executor, loading.load_all, self._runtime, self._settings, count, self._repository)
+
+    def _tell(self, refusal: loading.Refusal) -> None:
+        _log.error("not served: %s", refusal.reason)
+        problem = gate.write(self._settings.termination_log, refusal.message)
+        if problem is not None:
+            _log.warning("the termination message is not written: %s", problem)
+
+
+def _raise_file_limit(wanted: int) -> None:
+    """Lets the process have a file for each connection, as far as its hard limit goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        _log.warning("only %d files may be open: connections beyond that are not accepted", most)

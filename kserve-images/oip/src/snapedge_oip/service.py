@@ -1,0 +1,169 @@
+"""The server without its transport: a request comes in, an answer or the work for one goes out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import NamedTuple
+
+from . import compression, routes
+from .errors import PredictionError, RequestError
+from .models import Model, Repository
+from .pace import BODY_LIMIT
+from .responses import Response, document, failure
+from .routes import Kind, Route
+
+_log = logging.getLogger(__name__)
+
+HEADER_LENGTH = b"inference-header-content-length"
+CONTENT_ENCODING = b"content-encoding"
+ACCEPT_ENCODING = b"accept-encoding"
+REQUEST_ID = b"x-request-id"
+HEADERS = frozenset({HEADER_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, REQUEST_ID})
+"""The request headers that make a difference here; a transport need not bring others."""
+
+EXTENSIONS = ["binary_tensor_data"]
+RETRY = ((b"Retry-After", b"1"),)
+_REQUEST_ID_LIMIT = 128
+
+Work = Callable[[], Response]
+
+
+class Request(NamedTuple):
+    """One request, as far as it matters here. A NamedTuple, because it is made for every request.
+
+    Attributes:
+        method: in capitals.
+        target: path and query, as on the wire.
+        headers: of `HEADERS`, by their name in small letters.
+        body: whole, still encoded.
+    """
+
+    method: bytes
+    target: bytes
+    headers: Mapping[bytes, bytes]
+    body: bytes
+
+
+class Service:
+    """Answers requests.
+
+    Attributes:
+        draining: whether the server is about to stop, which makes it not ready and changes nothing else.
+    """
+
+    def __init__(self, repository: Repository, *, name: str, version: str, max_body: int) -> None:
+        self._repository = repository
+        self._server = {"name": name, "version": version, "extensions": EXTENSIONS}
+        self._max_body = max_body
+        self.draining = False
+
+    def answer(self, request: Request) -> Response | Work:
+        """The answer, or work to be done in another thread where it could keep the others waiting."""
+        route = routes.resolve(request.target)
+        if route is None:
+            return self._finished(request, failure("there is nothing at this path", HTTPStatus.NOT_FOUND))
+        is_post = route.kind is Kind.INFER
+        if request.method != b"POST" if is_post else request.method not in (b"GET", b"HEAD"):
+            allowed = b"POST" if is_post else b"GET, HEAD"
+            message = f"this path answers {allowed.decode()} only"
+            return self._finished(request, failure(message, HTTPStatus.METHOD_NOT_ALLOWED, ((b"Allow", allowed),)))
+        if not is_post:
+            return self._finished(request, self._described(route))
+        model = self._model(route)
+        if isinstance(model, Response):
+            return self._finished(request, model)
+        if model.pace.inline and len(request.body) <= BODY_LIMIT and CONTENT_ENCODING not in request.headers:
+            return self._infer(model, request)
+        return partial(self._infer, model, request)
+
+    def _described(self, route: Route) -> Response:
+        repository = self._repository
+        if route.kind is Kind.SERVER:
+            return document(self._server)
+        if route.kind is Kind.LIVE:
+            return document({"live": True})
+        if route.kind is Kind.READY:
+            if self.draining:
+                return document({"ready": False, "error": "the server is stopping"}, HTTPStatus.SERVICE_UNAVAILABLE)
+            if not repository.is_ready:
+                return document({"ready": False, "error": "models are loading"}, HTTPStatus.SERVICE_UNAVAILABLE)
+            return document({"ready": True})
+        if route.kind is Kind.MODELS:
+            return document({"models": repository.names()})
+        model = self._model(route)
+        if isinstance(model, Response):
+            return model
+        if route.kind is Kind.MODEL_READY:
+            return document({"name": model.folder.name, "ready": True})
+        return document(model.metadata())
+
+    def _model(self, route: Route) -> Model | Response:
+        model = self._repository.find(route.model)
+        if model is None:
+            shown = route.model[:120]
+            if self._repository.is_expected(route.model):
+                return failure(f"model '{shown}' is not ready", HTTPStatus.SERVICE_UNAVAILABLE, RETRY)
+            return failure(f"there is no model '{shown}'", HTTPStatus.NOT_FOUND)
+        if route.version is not None and route.version != model.folder.version:
+            return failure(
+                f"model '{model.folder.name}' has version '{model.folder.version}', not '{route.version[:120]}'",
+                HTTPStatus.NOT_FOUND,
+            )
+        return model
+
+    def _infer(self, model: Model, request: Request) -> Response:
+        headers = request.headers
+        if not headers:
+            return self._computed(model, request.body, None)
+        try:
+            length = _header_length(headers.get(HEADER_LENGTH))
+            body = compression.decode(headers.get(CONTENT_ENCODING, b""), request.body, self._max_body)
+        except RequestError as error:
+            return self._finished(request, failure(str(error), error.status, error.headers))
+        return self._finished(request, self._computed(model, body, length))
+
+    def _computed(self, model: Model, body: bytes, header_length: int | None) -> Response:
+        try:
+            return model.infer(body, header_length)
+        except RequestError as error:
+            return failure(str(error), error.status, error.headers)
+        except PredictionError as error:
+            if error.by_input:
+                return failure(str(error), HTTPStatus.BAD_REQUEST)
+            _log.error("model %s failed: %s", model.folder.name, error)
+            return failure(str(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+        except MemoryError:
+            _log.error("model %s ran out of memory", model.folder.name)
+            return failure("there is not enough memory for this request", HTTPStatus.SERVICE_UNAVAILABLE, RETRY)
+        except Exception:  # noqa: BLE001  # a defect must cost this request only: the other clients' server stays up
+            _log.exception("model %s: defect", model.folder.name)
+            return failure("the server failed; its log says how", HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    def _finished(self, request: Request, response: Response) -> Response:
+        """The response with what the request's headers ask of every response."""
+        headers = request.headers
+        if not headers:
+            return response
+        added = response.headers
+        body = response.body
+        request_id = headers.get(REQUEST_ID)
+        if request_id is not None and len(request_id) <= _REQUEST_ID_LIMIT and request_id.isascii():
+            added += ((b"X-Request-Id", request_id),)
+        if ACCEPT_ENCODING in headers and len(body) >= compression.SMALLEST:
+            encoding = compression.choose(headers[ACCEPT_ENCODING])
+            if encoding is not None:
+                body = compression.encode(encoding, body)
+                added += ((b"Content-Encoding", encoding), (b"Vary", b"Accept-Encoding"))
+        return Response(response.status, body, response.content_type, added)
+
+
+def _header_length(value: bytes | None) -> int | None:
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 18:
+        shown = value[:40].decode("latin-1")
+        raise RequestError(f"Inference-Header-Content-Length is {shown!r}, not a number of bytes")
+    return int(value)
