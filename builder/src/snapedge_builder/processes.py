@@ -1,0 +1,114 @@
+"""Running the host's tools: argument lists, a deadline, and errors that name the tool.
+
+ToolMissingError     the tool is not installed here
+ToolTimeoutError     it did not end in time
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from .errors import BuilderError
+
+_LOG = logging.getLogger(__name__)
+
+
+class ToolMissingError(BuilderError):
+    """A tool of the host that the builder needs is not installed."""
+
+    def __init__(self, tool: str, package: str) -> None:
+        super().__init__(f"{tool} is not installed here", resolution=f"install {package}")
+
+
+class ToolTimeoutError(BuilderError):
+    """A tool of the host did not end in its time."""
+
+    def __init__(self, tool: str, seconds: float) -> None:
+        super().__init__(
+            f"{tool} did not end within {seconds:.0f} s", resolution="see whether its network or disk hangs, then retry"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a tool ended."""
+
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def says_no_room(self) -> bool:
+        """Whether the tool ran out of disk; tools say it in the C library's words."""
+        return os.strerror(28) in self.errors or "No space left on device" in self.errors
+
+
+def find(tool: str, *, package: str, folders: Sequence[Path] = ()) -> Path:
+    """Where a tool is: in one of the folders, beside the running interpreter, or on PATH.
+
+    Raises:
+        ToolMissingError: nowhere.
+    """
+    for folder in (*folders, Path(sys.executable).parent):
+        candidate = folder / tool
+        if candidate.is_file() and os.access(candidate, os.X_OK):
+            return candidate
+    found = shutil.which(tool)
+    if found is None:
+        raise ToolMissingError(tool, package)
+    return Path(found)
+
+
+def run(
+    arguments: Sequence[str | Path],
+    *,
+    package: str,
+    seconds: float,
+    environment: Mapping[str, str] | None = None,
+    output: IO[bytes] | None = None,
+    folder: Path | None = None,
+) -> Outcome:
+    """Run a tool to its end; a status other than 0 is the caller's to judge.
+
+    Args:
+        arguments: the tool and what it is given.
+        package: what to install where the tool is missing.
+        seconds: its deadline.
+        environment: added to this process's own; the locale is C so that messages can be read.
+        output: where standard output goes instead of into the outcome.
+        folder: the working directory.
+
+    Raises:
+        ToolMissingError: it is not installed.
+        ToolTimeoutError: it was ended at its deadline.
+    """
+    tool = Path(arguments[0]).name
+    _LOG.debug("running %s", " ".join(map(str, arguments)))
+    try:
+        done = subprocess.run(
+            [str(argument) for argument in arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output if output is not None else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=seconds,
+            env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
+            cwd=folder,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise ToolMissingError(tool, package) from error
+    except subprocess.TimeoutExpired as error:
+        raise ToolTimeoutError(tool, seconds) from error
+    return Outcome(
+        status=done.returncode,
+        output=(done.stdout or b"").decode("utf-8", "replace"),
+        errors=done.stderr.decode("utf-8", "replace"),
+    )

@@ -1,0 +1,239 @@
+"""runtime.yaml and what the image project beside it says: what a runtime is built from.
+
+    name: onnx
+    version: 1.0.0
+    interface: 1
+    image: ../../kserve-images/onnx
+    base:
+      suite: bookworm
+      packages: [python3-minimal, ...]     # and what they depend on, as the mirrors have it
+      prune: [usr/lib/python3*/lib2to3]    # globs of what does not run; optional
+    architectures: [amd64, arm64]
+
+No version of a package is written here: which ones a build takes is the resolution's to say.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snapedge_hooks.vocabulary import Architecture, ModelFormat, SnapVersion
+
+from .yamldocument import DeclarationError, Section, read_yaml
+
+FILE_NAME = "runtime.yaml"
+LOCK_NAME = "requirements.lock"
+_NAME = re.compile(r"[a-z](-?[a-z0-9])*")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_SUITE = re.compile(r"[a-z][a-z0-9.-]*")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_INTERFACE = 10_000
+_PROJECT_KEYS = frozenset({"module", "sources", "formats", "prune", "environment"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageProject:
+    """What the server's own project says of its image, in `[tool.snapedge.image]`.
+
+    Attributes:
+        folder: of the project; `sources` are below or beside it.
+        module: that `python -m` starts.
+        sources: folders whose contents become `/usr/lib/snapedge/app`.
+        formats: of models it serves.
+        prune: globs below site-packages that do not run.
+        environment: variables the server needs.
+    """
+
+    folder: Path
+    module: str
+    sources: tuple[Path, ...]
+    formats: tuple[ModelFormat, ...]
+    prune: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+
+    @property
+    def lock(self) -> Path:
+        """The wheels, pinned by hash."""
+        return self.folder / LOCK_NAME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeDeclaration:
+    """One runtime.yaml, checked, with its image project.
+
+    Attributes:
+        folder: where it lies.
+        name: of the runtime, such as `onnx`.
+        version: of the runtime.
+        interface: that models on it rely on.
+        project: the server.
+        suite: the Debian suite of the base.
+        packages: asked for by name.
+        prune: globs of files of the base that do not run.
+        architectures: to build for.
+    """
+
+    folder: Path
+    name: str
+    version: SnapVersion
+    interface: int
+    project: ImageProject
+    suite: str
+    packages: tuple[str, ...]
+    prune: tuple[str, ...]
+    architectures: tuple[Architecture, ...]
+
+
+def read_runtime(folder: Path) -> RuntimeDeclaration:
+    """The runtime declared in a folder.
+
+    Raises:
+        DeclarationError: runtime.yaml or the image project's pyproject.toml is missing or says what cannot be built.
+    """
+    top = read_yaml(folder / FILE_NAME)
+    name = top.parsed("name", _checked(_NAME, "a runtime name: lower-case letters, digits and single dashes"))
+    version = top.parsed("version", SnapVersion)
+    interface = top.integer("interface", minimum=1, maximum=_MAX_INTERFACE, default=1)
+    image = top.text("image")
+    base = top.section("base")
+    suite = base.parsed("suite", _checked(_SUITE, "a suite name"))
+    packages = _packages(base)
+    prune = tuple(base.texts("prune", default=[]))
+    base.done()
+    architectures = _architectures(top)
+    top.done()
+    if not (folder / image).is_dir():
+        raise top.error("image", f"there is no folder {image}", resolution="name the folder of the server's project")
+    return RuntimeDeclaration(
+        folder=folder,
+        name=name,
+        version=version,
+        interface=interface,
+        project=read_project(folder / image),
+        suite=suite,
+        packages=packages,
+        prune=prune,
+        architectures=architectures,
+    )
+
+
+def read_project(folder: Path) -> ImageProject:
+    """What a server's project says of its image.
+
+    Raises:
+        DeclarationError: pyproject.toml, its table, the lock or a source folder is missing or wrong.
+    """
+    name = f"{folder.name}/pyproject.toml"
+    try:
+        document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DeclarationError(name, None, f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DeclarationError(name, None, f"is not TOML: {error}") from error
+    table = _table(document, ("tool", "snapedge", "image"))
+    if table is None:
+        raise DeclarationError(name, None, "has no table [tool.snapedge.image]", resolution="see contracts.md, Image")
+    for key in sorted(table.keys() - _PROJECT_KEYS):
+        raise DeclarationError(
+            name, None, f"tool.snapedge.image: unknown key {key!r}", resolution=f"known: {', '.join(sorted(_PROJECT_KEYS))}"
+        )
+    project = ImageProject(
+        folder=folder,
+        module=_word(name, table, "module", _MODULE),
+        sources=tuple(folder / item for item in _texts(name, table, "sources")),
+        formats=tuple(_format(name, item) for item in _texts(name, table, "formats")),
+        prune=tuple(_texts(name, table, "prune", optional=True)),
+        environment=_environment(name, table),
+    )
+    for source in project.sources:
+        if not source.is_dir():
+            raise DeclarationError(name, None, f"tool.snapedge.image.sources: there is no folder {source.name!r}")
+    if not project.lock.is_file():
+        raise DeclarationError(
+            f"{folder.name}/{LOCK_NAME}",
+            None,
+            "is missing",
+            resolution="make it with `uv pip compile --universal --generate-hashes --no-emit-index-url`",
+        )
+    return project
+
+
+def _packages(base: Section) -> tuple[str, ...]:
+    names = tuple(base.texts("packages"))
+    for name in names:
+        if not _PACKAGE.fullmatch(name):
+            raise base.error(
+                "packages", f"{name!r} is not a package name", resolution="write the name alone, without a version"
+            )
+    if not names:
+        raise base.error("packages", "is empty")
+    if len(set(names)) != len(names):
+        raise base.error("packages", "names a package twice")
+    return names
+
+
+def _architectures(top: Section) -> tuple[Architecture, ...]:
+    names = top.texts("architectures", default=[str(architecture) for architecture in Architecture])
+    try:
+        found = tuple(Architecture.parse(name) for name in names)
+    except ValueError as error:
+        raise top.error("architectures", str(error)) from error
+    if not found or len(set(found)) != len(found):
+        raise top.error("architectures", "names none, or one twice")
+    return found
+
+
+def _checked(pattern: re.Pattern[str], rule: str) -> Any:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"{text!r} is not {rule}")
+        return text
+
+    return parse
+
+
+def _table(document: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any] | None:
+    value: Any = document
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else None
+
+
+def _texts(name: str, table: Mapping[str, Any], key: str, *, optional: bool = False) -> list[str]:
+    value = table.get(key, [] if optional else None)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value) or not (value or optional):
+        raise DeclarationError(name, None, f"tool.snapedge.image.{key} is not a list of texts")
+    return value
+
+
+def _word(name: str, table: Mapping[str, Any], key: str, pattern: re.Pattern[str]) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise DeclarationError(name, None, f"tool.snapedge.image.{key} is missing or not a {key} name")
+    return value
+
+
+def _format(name: str, text: str) -> ModelFormat:
+    try:
+        return ModelFormat(text)
+    except ValueError as error:
+        known = ", ".join(str(item) for item in ModelFormat)
+        raise DeclarationError(
+            name, None, f"tool.snapedge.image.formats: {text!r} is not a model format", resolution=f"known: {known}"
+        ) from error
+
+
+def _environment(name: str, table: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    value = table.get("environment", {})
+    if not isinstance(value, dict):
+        raise DeclarationError(name, None, "tool.snapedge.image.environment is not a table")
+    for key, item in value.items():
+        if not _VARIABLE.fullmatch(key) or not isinstance(item, str) or "\0" in item:
+            raise DeclarationError(name, None, f"tool.snapedge.image.environment.{key} is not a variable with a text")
+    return tuple(sorted(value.items()))
