@@ -1,0 +1,117 @@
+"""What this revision of the snap brings: a model, a runtime, or both; read and checked before anything is done."""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import blobs
+from .blobs import Blob
+from .document import MAX_DOCUMENT_BYTES, DocumentError
+from .environment import SnapEnvironment
+from .images import RuntimeImage
+from .payload import Payload
+from .samples import SampleSet
+from .situations import PayloadBadError
+from .vocabulary import Digest, GateMode, HealthCode
+
+_SAMPLES = "samples.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """The snap's content.
+
+    Attributes:
+        folder: the snap's read-only root.
+        payload: of a model snap.
+        runtime: of a runtime snap, and of a model snap with its whole image.
+    """
+
+    folder: Path
+    payload: Payload | None
+    runtime: RuntimeImage | None
+
+    def own_blobs(self) -> dict[Digest, Blob]:
+        """The layers in the snap, by digest."""
+        found = {}
+        if self.payload is not None:
+            layer = self.payload.model.layer
+            found[layer.diff_id] = blobs.of_file(self.folder / "payload" / layer.file, layer.diff_id, layer.size)
+        if self.runtime is not None:
+            for part in self.runtime.layers:
+                found[part.digest] = blobs.of_file(self.folder / "runtime" / part.file, part.digest, part.size)
+        return found
+
+    def samples(self) -> SampleSet | None:
+        """The model's golden samples, from its layer; None when it has none.
+
+        Raises:
+            PayloadBadError: the layer cannot be read, or holds no samples where the gate needs them.
+        """
+        payload = self.payload
+        if payload is None:
+            return None
+        path = self.folder / "payload" / payload.model.layer.file
+        member = f"mnt/models/{payload.model.name}/{_SAMPLES}"
+        try:
+            with tarfile.open(path, "r:") as tar:
+                data = _read_member(tar, member)
+            if data is not None:
+                return SampleSet.parse(data)
+        except (OSError, tarfile.TarError) as error:
+            raise PayloadBadError(f"{path.name} is not a readable layer") from error
+        except DocumentError as error:
+            raise PayloadBadError(error.brief) from error
+        if payload.gate is GateMode.NONE:
+            return None
+        raise PayloadBadError(f"{path.name} has no {member}, which gate {payload.gate} needs")
+
+
+def _read_member(tar: tarfile.TarFile, name: str) -> bytes | None:
+    for member in tar:
+        if member.name.removeprefix("./").lstrip("/") == name and member.isreg():
+            if member.size > MAX_DOCUMENT_BYTES:
+                raise PayloadBadError(f"{name} is larger than {MAX_DOCUMENT_BYTES} bytes")
+            file = tar.extractfile(member)
+            return None if file is None else file.read()
+    return None
+
+
+def read(environment: SnapEnvironment) -> Content:
+    """The content of the snap that runs.
+
+    Raises:
+        PayloadBadError: there is none, it is not what its format says, or it is for another architecture.
+    """
+    try:
+        payload = _read_file(environment.snap / "payload" / "payload.json")
+        runtime = _read_file(environment.snap / "runtime" / "runtime.json")
+        content = Content(
+            folder=environment.snap,
+            payload=None if payload is None else Payload.parse(payload),
+            runtime=None if runtime is None else RuntimeImage.parse(runtime),
+        )
+    except DocumentError as error:
+        raise PayloadBadError(error.brief, resolution=error.resolution) from error
+    if content.payload is None and content.runtime is None:
+        raise PayloadBadError("Snap holds neither payload/payload.json nor runtime/runtime.json")
+    for part in (content.payload, content.runtime):
+        if part is not None and str(part.architecture) != environment.architecture:
+            raise PayloadBadError(
+                f"Snap is for {part.architecture}, this device is {environment.architecture}",
+                code=HealthCode.WRONG_ARCH,
+                resolution=f"install the snap built for {environment.architecture}",
+            )
+    return content
+
+
+def _read_file(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_DOCUMENT_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PayloadBadError(f"{path.name} cannot be read: {error.strerror}") from error

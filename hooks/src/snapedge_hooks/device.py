@@ -1,0 +1,54 @@
+"""What a snap carries of this package, and the names by which snapd starts it.
+
+Builder packs by this list; a test compares it with what `__main__` reaches.
+"""
+
+from __future__ import annotations
+
+HOOKS = ("install", "post-refresh", "configure", "check-health", "connect-plug-mk8s", "remove")
+"""One shim each in meta/hooks/."""
+
+APPS = ("converge", "drift")
+"""One shim each in bin/."""
+
+MODULES = (
+    "__init__",
+    "__main__",
+    "blobs",
+    "clock",
+    "cluster",
+    "configuration",
+    "content",
+    "converger",
+    "convergence",
+    "device",
+    "document",
+    "doors",
+    "environment",
+    "errors",
+    "executor",
+    "goodspec",
+    "health",
+    "hookpoints",
+    "images",
+    "inferenceservice",
+    "kubeconfig",
+    "kubernetes",
+    "lock",
+    "observation",
+    "outcomes",
+    "payload",
+    "probe",
+    "quantities",
+    "readiness",
+    "registry",
+    "removal",
+    "room",
+    "samples",
+    "situations",
+    "snapctl",
+    "state",
+    "upload",
+    "vocabulary",
+)
+"""Everything that `__main__` reaches; the formats of builder and fleet stay at home."""

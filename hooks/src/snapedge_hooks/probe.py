@@ -1,0 +1,153 @@
+"""Replays golden samples through the model's Service: the proof that the endpoint answers, and answers right.
+
+The address is the Service's ClusterIP and port as the Service object says; `status.url` resolves nowhere on a device.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from .clock import Deadline
+from .document import DocumentError, canonical_json
+from .samples import Deviation, Sample, SampleSet, parse_answer
+from .situations import RefusedError
+from .vocabulary import HealthCode
+
+_TIMEOUT = (2.0, 60.0)
+MAX_ANSWER = 16 * 1024 * 1024
+SETTLING = 15.0
+"""Seconds for which a Service of ready pods may still refuse: the node's proxy rules follow with a delay."""
+_REPLAYS = 3
+"""How often a sample that was slow is asked again: the fastest counts, since one answer may have met a busy device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a model answers.
+
+    Attributes:
+        url: of its Service, without a path.
+        model: the name clients ask for.
+    """
+
+    url: str
+    model: str
+
+
+def endpoint(service: dict[str, Any], model: str) -> Endpoint | None:
+    """The endpoint of KServe's Service object, or None while it has no address."""
+    spec = service.get("spec", {})
+    address, ports = spec.get("clusterIP"), spec.get("ports")
+    if not isinstance(address, str) or address in ("", "None") or not isinstance(ports, list) or not ports:
+        return None
+    named = [port for port in ports if port.get("name") in ("http1", "http", model)] or ports
+    host = f"[{address}]" if ":" in address else address
+    return Endpoint(url=f"http://{host}:{named[0].get('port')}", model=model)
+
+
+class _TryAgainError(Exception):
+    """The endpoint did not answer the question, but may in a moment."""
+
+
+class Probe:
+    """Asks one endpoint."""
+
+    def __init__(self, where: Endpoint, deadline: Deadline) -> None:
+        self._where = where
+        self._deadline = deadline
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.mount("http://", HTTPAdapter(max_retries=0))
+
+    def replay(self, samples: SampleSet, *, max_latency_ms: int | None = None) -> float:
+        """Ask every sample; the slowest one's time in milliseconds.
+
+        Raises:
+            RefusedError: an answer is wrong or too slow, or none came.
+        """
+        slowest = 0.0
+        try:
+            for sample in samples.samples:
+                slowest = max(slowest, self._replay(sample, max_latency_ms))
+        finally:
+            self._session.close()
+        return slowest
+
+    def _replay(self, sample: Sample, max_latency_ms: int | None) -> float:
+        answer, elapsed = self._ask_until_settled(sample)
+        try:
+            deviations = sample.deviations(parse_answer(answer, what=f"answer to {sample.name}"))
+        except DocumentError as error:
+            raise _refused(f"Sample {sample.name}: {error.brief}") from error
+        if deviations:
+            raise _wrong(deviations[0])
+        if max_latency_ms is None or elapsed <= max_latency_ms:
+            return elapsed
+        for _ in range(_REPLAYS - 1):
+            elapsed = min(elapsed, self._ask_until_settled(sample)[1])
+        if elapsed > max_latency_ms:
+            raise _refused(f"Sample {sample.name}: answered in {math.ceil(elapsed)} ms, {max_latency_ms} ms allowed")
+        return elapsed
+
+    def _ask_until_settled(self, sample: Sample) -> tuple[bytes, float]:
+        settled = Deadline.after(self._deadline.clock, min(SETTLING, self._deadline.remaining))
+        while True:
+            try:
+                return self._ask(sample)
+            except _TryAgainError as error:
+                if settled.has_passed:
+                    raise _refused(f"Sample {sample.name}: {error}") from error
+                settled.pause(0.25)
+
+    def _ask(self, sample: Sample) -> tuple[bytes, float]:
+        began = time.perf_counter()
+        try:
+            with self._session.post(
+                f"{self._where.url}/v2/models/{self._where.model}/infer",
+                data=canonical_json(sample.request()),
+                headers={"Content-Type": "application/json"},
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = bytearray()
+                for piece in response.iter_content(65536):
+                    body += piece
+                    if len(body) > MAX_ANSWER:
+                        raise _refused(f"Sample {sample.name}: the answer is larger than {MAX_ANSWER} bytes")
+        except requests.exceptions.RequestException as error:
+            raise _TryAgainError("the endpoint does not answer") from error
+        elapsed = (time.perf_counter() - began) * 1000
+        if response.status_code in (502, 503, 504):
+            raise _TryAgainError(f"the endpoint answers {response.status_code}")
+        if response.status_code != 200:
+            raise _refused(f"Sample {sample.name}: answered {response.status_code} {_error(bytes(body))}".rstrip())
+        return bytes(body), elapsed
+
+
+def _error(body: bytes) -> str:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    text = found.get("error") if isinstance(found, dict) else None
+    return " ".join(text.split())[:200] if isinstance(text, str) else ""
+
+
+def _wrong(deviation: Deviation) -> RefusedError:
+    return _refused(f"Sample {deviation.sample}: {deviation.output} {deviation.problem}")
+
+
+def _refused(brief: str) -> RefusedError:
+    return RefusedError(
+        HealthCode.GATE_FAILED,
+        brief,
+        resolution="train or convert the model again; the last good one goes on serving",
+    )
