@@ -141,7 +141,7 @@ def _get(session: Session, view: SnapView, arguments: Sequence[str]) -> str:
     parser.add_argument("-d", dest="document", action="store_true")
     parser.add_argument("-t", dest="typed", action="store_true")
     parser.add_argument("keys", nargs="*")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     if not given.keys:
         raise SnapctlError("get which option?")
     if given.document and given.typed:
@@ -168,7 +168,7 @@ def _set(session: Session, view: SnapView, command: str, arguments: Sequence[str
     parser.add_argument("-s", dest="text", action="store_true")
     parser.add_argument("-t", dest="typed", action="store_true")
     parser.add_argument("values", nargs="*")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     if not given.values:
         raise SnapctlError(f"{command} which option?")
     if given.text and given.typed:
@@ -190,7 +190,7 @@ def _set_health(session: Session, view: SnapView, arguments: Sequence[str]) -> s
     parser.add_argument("--code", default="")
     parser.add_argument("status", nargs="?")
     parser.add_argument("message", nargs="?", default="")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     if given.status is None:
         raise SnapctlError("the required argument `<status>` was not provided")
     session.report = health.report(given.status, given.message, given.code)
@@ -234,7 +234,7 @@ async def _control(session: Session, view: SnapView, command: str, arguments: Se
     parser.add_argument("--disable", action="store_true")
     parser.add_argument("--reload", action="store_true")
     parser.add_argument("services", nargs="*")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     if not given.services:
         raise SnapctlError("the required argument `<service> (at least 1 argument)` was not provided")
     known = [line.name for line in view.service_lines(session.instance)]

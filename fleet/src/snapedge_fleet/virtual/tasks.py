@@ -128,6 +128,10 @@ class Arrival:
     base: str = ""
     devmode: bool = False
 
+    def as_parameters(self) -> dict[str, Any]:
+        """What the tasks that bring the snap need to know of it."""
+        return {"file": self.file, "digest": self.digest, "version": self.version, "devmode": self.devmode}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
@@ -172,7 +176,7 @@ def install(arrival: Arrival, *, lane: int = FIRST_LANE) -> tuple[TaskPlan, ...]
     return (
         *_arrive(make, arrival),
         make.task(TaskKind.COPY_DATA, f'Copy snap "{arrival.name}" data'),
-        *_link(make),
+        *_link(make, arrival),
         make.hook(HookName.INSTALL),
         *([make.hook(HookName.DEFAULT_CONFIGURE)] if HookName.DEFAULT_CONFIGURE in arrival.hooks else []),
         make.start_services(),
@@ -189,7 +193,7 @@ def refresh(installed: Installed, arrival: Arrival, *, retain: int, lane: int = 
         old.hook(HookName.PRE_REFRESH),
         *_leave(old),
         make.task(TaskKind.COPY_DATA, f'Copy snap "{arrival.name}" data', {"from": installed.current}),
-        *_link(make),
+        *_link(make, arrival),
         make.hook(HookName.POST_REFRESH),
         make.start_services(),
         *_discard(installed, arrival, retain, lane),
@@ -205,7 +209,7 @@ def revert(installed: Installed, revision: str, *, lane: int = FIRST_LANE) -> tu
         make.task(TaskKind.PREREQUISITES, f'Ensure prerequisites for "{installed.name}" are available'),
         make.task(TaskKind.PREPARE_SNAP, f'Prepare snap "{installed.name}" ({revision})'),
         *_leave(_Maker(installed.name, installed.current, lane)),
-        *_link(make, revert=True),
+        *_link(make, None),
         make.start_services(),
         *_settle(make),
     )
@@ -379,13 +383,12 @@ class _Maker:
 
 def _arrive(make: _Maker, arrival: Arrival) -> tuple[TaskPlan, ...]:
     where = f'"{make.name}" ({make.revision})'
-    file = {"file": arrival.file, "digest": arrival.digest, "version": arrival.version, "devmode": arrival.devmode}
     return (
         make.task(
             TaskKind.PREREQUISITES, f'Ensure prerequisites for "{make.name}" are available', {"base": arrival.base}
         ),
         make.task(TaskKind.PREPARE_SNAP, f"Prepare snap {where}"),
-        make.task(TaskKind.MOUNT_SNAP, f"Mount snap {where}", file),
+        make.task(TaskKind.MOUNT_SNAP, f"Mount snap {where}", arrival.as_parameters()),
     )
 
 
@@ -397,11 +400,12 @@ def _leave(old: _Maker) -> tuple[TaskPlan, ...]:
     )
 
 
-def _link(make: _Maker, *, revert: bool = False) -> tuple[TaskPlan, ...]:
+def _link(make: _Maker, arrival: Arrival | None) -> tuple[TaskPlan, ...]:
     where = f'"{make.name}" ({make.revision})'
+    given = {"revert": True} if arrival is None else {**arrival.as_parameters(), "revert": False}
     return (
         make.task(TaskKind.SETUP_PROFILES, f"Setup snap {where} security profiles"),
-        make.task(TaskKind.LINK_SNAP, f"Make snap {where} available to the system", {"revert": revert}),
+        make.task(TaskKind.LINK_SNAP, f"Make snap {where} available to the system", given),
         make.task(TaskKind.AUTO_CONNECT, f'Automatically connect eligible plugs and slots of snap "{make.name}"'),
         make.task(TaskKind.SET_AUTO_ALIASES, f'Set automatic aliases for snap "{make.name}"'),
         make.task(TaskKind.SETUP_ALIASES, f'Setup snap "{make.name}" aliases'),

@@ -1,0 +1,1 @@
+"""Devices without hardware: a snapd, a registry and a Kubernetes that answer as the real ones do."""
