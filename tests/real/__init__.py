@@ -1,0 +1,1 @@
+"""Tests against real parts: systemd and snapd, Kubernetes, containerd, docker-registry."""

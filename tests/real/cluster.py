@@ -1,0 +1,48 @@
+"""The cluster that answers like MicroK8s: a real API, kubelet, containerd and registry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from . import rig
+
+REGISTRY = "localhost:32000"
+
+
+class Cluster:
+    """The rig `cluster`; there is one on a machine."""
+
+    def up(self) -> None:
+        """Start it with nothing in it, and wait until its node is ready."""
+        rig.run("cluster", "clean")
+        rig.run("cluster", "up", timeout=1500)
+
+    def clean(self) -> None:
+        """Stop it and forget what is in it."""
+        rig.run("cluster", "clean")
+
+    @property
+    def config(self) -> Path:
+        """Credentials, as MicroK8s' credentials/client.config."""
+        return Path(rig.run("cluster", "config").strip())
+
+    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+        """What kubectl prints, as admin."""
+        return rig.run("cluster", "kubectl", *arguments, text=text)
+
+    def get(self, *what: str) -> Any:
+        """An object, or a list's items."""
+        found = json.loads(self.kubectl("get", *what, "-o", "json"))
+        return found["items"] if found["kind"] == "List" else found
+
+    def apply(self, *documents: dict[str, Any]) -> None:
+        """Server-side apply, as kubectl."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
+        self.kubectl("apply", "--server-side", "-f", "-", text=text)
+
+    def service_address(self, service: str, namespace: str = "default") -> str:
+        """`address:port` of a Service's first port, reachable from this machine."""
+        spec = self.get("service", service, "-n", namespace)["spec"]
+        return f"{spec['clusterIP']}:{spec['ports'][0]['port']}"

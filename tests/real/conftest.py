@@ -1,0 +1,91 @@
+"""Rigs for the tests, each brought up once and taken down without a trace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from . import leftovers
+from .cluster import Cluster
+from .edgedevice import EdgeDevice
+from .kserve_controller import KServeController
+from .rig import RigError
+
+_HERE = Path(__file__).parent
+_TIMEOUT = 600
+_absent = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.real)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(_TIMEOUT))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for reason in config.stash.get(_absent, []):
+        terminalreporter.section("NOT TESTED: a rig could not start", sep="!", red=True, bold=True)
+        terminalreporter.write_line(reason, red=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Set up before every rig and torn down after all of them."""
+    before = leftovers.inventory()
+    yield
+    left = leftovers.left_since(before)
+    assert not left, "rigs left behind:\n  " + "\n  ".join(sorted(left))
+
+
+def _give_up(config: pytest.Config, reason: str) -> NoReturn:
+    """Fail where the gate runs, and say loudly elsewhere what is not tested."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    config.stash.setdefault(_absent, []).append(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def edge_device(pytestconfig: pytest.Config, nothing_left_behind: None) -> Iterator[EdgeDevice]:
+    """A device with nothing but the bases installed; tests remove what they install."""
+    device = EdgeDevice("test1")
+    try:
+        device.up()
+    except RigError as error:
+        _clean(device)
+        _give_up(pytestconfig, str(error))
+    yield device
+    device.clean()
+
+
+@pytest.fixture(scope="session")
+def cluster(pytestconfig: pytest.Config, nothing_left_behind: None) -> Iterator[Cluster]:
+    """A cluster in which nothing runs."""
+    found = Cluster()
+    try:
+        found.up()
+    except RigError as error:
+        _clean(found)
+        _give_up(pytestconfig, str(error))
+    yield found
+    found.clean()
+
+
+@pytest.fixture(scope="session")
+def kserve(cluster: Cluster) -> Iterator[KServeController]:
+    """Something that makes Deployments of InferenceServices, as KServe's controller does."""
+    with KServeController(cluster.config) as controller:
+        yield controller
+
+
+def _clean(part: EdgeDevice | Cluster) -> None:
+    try:
+        part.clean()
+    except RigError as error:
+        print(f"and it could not be taken down: {error}")

@@ -1,0 +1,60 @@
+"""An edge device with a real systemd and a real snapd."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from . import rig
+from .snapd import Snapd
+
+
+class EdgeDevice:
+    """One device of the rig `edge-device`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def up(self) -> None:
+        """Boot it, with a disk that no snap has touched."""
+        rig.run("edge-device", "clean", name=self.name)
+        rig.run("edge-device", "up", name=self.name, timeout=600)
+
+    def boot(self) -> None:
+        """Boot it again, with the disk as it was left."""
+        rig.run("edge-device", "up", name=self.name)
+
+    def down(self) -> None:
+        """Shut it down; its disk stays."""
+        rig.run("edge-device", "down", name=self.name)
+
+    def clean(self) -> None:
+        """Shut it down and forget its disk."""
+        rig.run("edge-device", "clean", name=self.name)
+
+    def execute(self, *command: str, timeout: float = 120) -> str:
+        """What a command in the device prints on stdout."""
+        return rig.run("edge-device", "exec", *command, name=self.name, timeout=timeout)
+
+    def offer_microk8s(self, config: Path) -> None:
+        """Install the stand-in for MicroK8s, or let it offer other credentials."""
+        rig.run("edge-device", "microk8s", str(config), name=self.name)
+
+    def reset(self) -> None:
+        """Remove every snap but the bases."""
+        rig.run("edge-device", "reset", name=self.name, timeout=300)
+
+    def journal(self, unit: str) -> list[str]:
+        """What a unit of systemd has logged, one message each."""
+        lines = self.execute("journalctl", "-o", "json", "-u", unit).splitlines()
+        return [str(json.loads(line)["MESSAGE"]) for line in lines]
+
+    def service_state(self, snap: str, service: str) -> str:
+        """What systemd says of a snap's service: active, inactive, failed."""
+        return self.execute("sh", "-c", f"systemctl is-active snap.{snap}.{service}.service || true").strip()
+
+    @property
+    def snapd(self) -> Snapd:
+        """Its snapd, over the socket in the device's own file system."""
+        leader = (rig.STATE / "devices" / self.name / "leader.pid").read_text().split()[0]
+        return Snapd(Path(f"/proc/{leader}/root/run/snapd.socket"))

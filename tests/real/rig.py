@@ -1,0 +1,54 @@
+"""The one door to the scripts in rigs/."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+RIGS = Path(__file__).parent / "rigs"
+STATE = Path(os.environ.get("SNAPEDGE_RIGS_STATE", "/var/lib/snapedge-rigs"))
+RUN = Path("/run/snapedge-rigs")
+
+
+class RigError(Exception):
+    """A rig's command failed; the message holds what it said."""
+
+    def __init__(self, command: tuple[str, ...], code: int, output: str) -> None:
+        super().__init__(f"{' '.join(command)} gave {code}:\n{output.strip()[-4000:]}")
+        self.output = output
+
+
+def run(script: str, *arguments: str, timeout: float = 120, name: str = "", text: str | None = None) -> str:
+    """What a rig's command printed on stdout.
+
+    Args:
+        script: `cluster` or `edge-device`.
+        arguments: of the command.
+        timeout: seconds.
+        name: the device that is meant, for edge-device.
+        text: what it reads on stdin.
+
+    Raises:
+        RigError: it failed, or did not end in time.
+    """
+    command = (str(RIGS / script), *arguments)
+    environment = {**os.environ, **({"EDGE_DEVICE_NAME": name} if name else {})}
+    try:
+        done = subprocess.run(
+            command,
+            input=text,
+            stdin=subprocess.DEVNULL if text is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RigError(command, -1, f"not done after {timeout:g} s") from error
+    if done.returncode != 0:
+        raise RigError(command, done.returncode, done.stdout + done.stderr)
+    print(done.stderr, end="", file=sys.stderr)
+    return done.stdout
