@@ -1,0 +1,129 @@
+"""One interface to the fleet, wherever it runs: in process on the local data folder, or over HTTP."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Any, Protocol
+
+import requests
+
+from snapedge_hooks.errors import ExitCode
+
+from . import operations
+from .control import Control
+from .errors import IdentityError, ServerAwayError, ServerRefusalError
+
+_TIMEOUT = (5.0, 60.0)
+
+
+class FleetClient(Protocol):
+    """Performs operations of `operations.OPERATIONS`."""
+
+    def call(self, operation: str, **arguments: Any) -> Any:
+        """The operation's result.
+
+        Raises:
+            SnapedgeError: it failed; brief, details, resolution and exit code are the same wherever it ran.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up what the client holds open."""
+        ...
+
+
+class LocalFleet:
+    """The fleet of a local data folder, in this process."""
+
+    def __init__(self, control: Control, *, actor: str | None = None) -> None:
+        self._control = control
+        self._actor = actor or actor_name()
+
+    def call(self, operation: str, **arguments: Any) -> Any:
+        """The operation's result."""
+        return operations.perform(self._control, operation, arguments, actor=self._actor)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._control.close()
+
+
+class RemoteFleet:
+    """The fleet of a server."""
+
+    def __init__(self, url: str, token: str, *, ca_file: Path | None = None, actor: str | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.headers["X-Snapedge-Actor"] = actor or actor_name()
+        if ca_file is not None:
+            self._session.verify = str(ca_file)
+
+    def call(self, operation: str, **arguments: Any) -> Any:
+        """The operation's result.
+
+        Raises:
+            ServerAwayError: the server does not answer.
+            ServerRefusalError: it said no.
+        """
+        try:
+            answer = self._session.post(f"{self._url}/v1/admin/{operation}", json=arguments, timeout=_TIMEOUT)
+        except requests.RequestException as error:
+            raise ServerAwayError(self._url, reason_of(error)) from error
+        if answer.ok:
+            return answer.json()
+        raise refusal(self._url, answer)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+
+def refusal(url: str, answer: requests.Response) -> ServerAwayError | ServerRefusalError:
+    """The error that a server's answer tells."""
+    try:
+        document = answer.json()
+        brief, details = str(document["error"]), str(document.get("details", ""))
+        resolution, code = str(document.get("resolution", "")), int(document.get("exit_code", 1))
+    except (ValueError, KeyError, TypeError):
+        brief, details, resolution, code = f"{url} answers {answer.status_code}", answer.text[:200], "", 1
+    if answer.status_code in (429, 502, 503, 504):
+        after = answer.headers.get("Retry-After", "")
+        return ServerAwayError(url, brief, retry_after=float(after) if after.isdigit() else None)
+    return ServerRefusalError(answer.status_code, brief, details, resolution, code or int(ExitCode.FAILED))
+
+
+def reason_of(error: requests.RequestException) -> str:
+    """What went wrong with a call, without the stack of libraries in between."""
+    cause: BaseException = error
+    while (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) or type(cause).__name__
+
+
+def read_token(path: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        IdentityError: the file cannot be read, or is empty.
+    """
+    try:
+        token = path.read_text().strip()
+    except OSError as error:
+        raise IdentityError(
+            f"the token file {path} cannot be read: {error.strerror}", resolution="name it with --token-file"
+        ) from error
+    if not token:
+        raise IdentityError(f"the token file {path} is empty", resolution="name another with --token-file")
+    return token
+
+
+def actor_name() -> str:
+    """Who orders, for the audit log: the login name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "operator"
