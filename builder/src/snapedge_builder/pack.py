@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from functools import cache
 from pathlib import Path
 
+from . import processes
 from .errors import BuilderError
 from .snaptree import EXCLUDED_ANYWHERE, EXCLUDED_AT_TOP
 
@@ -22,11 +21,12 @@ SOURCE_DATE_EPOCH = 0
 _OPTIONS = ("-noappend", "-comp", "xz", "-no-fragments", "-no-progress", "-wildcards")
 _OWNERS = ("-all-root", "-no-xattrs")
 _TIMEOUT_SECONDS = 1800.0
+_PACKAGE = "squashfs-tools"
 _VERSION = re.compile(r"mksquashfs version (\S+)")
 
 
 class PackError(BuilderError):
-    """mksquashfs is missing or failed."""
+    """mksquashfs failed."""
 
     def __init__(self, problem: str, *, details: str = "", resolution: str = "") -> None:
         super().__init__(f"cannot pack: {problem}", details=details, resolution=resolution)
@@ -37,12 +37,13 @@ def packer() -> str:
     """The packer and everything about it that shapes bytes; asked once, it is the same all along.
 
     Raises:
-        PackError: there is no mksquashfs.
+        ToolMissingError: there is no mksquashfs.
+        PackError: it does not say what it is.
     """
-    done = _run(["mksquashfs", "-version"], cwd=None, timeout=10)
-    found = _VERSION.search(done.stdout)
+    done = processes.run(["mksquashfs", "-version"], package=_PACKAGE, seconds=10)
+    found = _VERSION.search(done.output)
     if found is None:
-        raise PackError("mksquashfs does not say its version", details=done.stdout)
+        raise PackError("mksquashfs does not say its version", details=done.output)
     return f"mksquashfs {found[1]} {' '.join((*_OPTIONS, *_OWNERS))} SOURCE_DATE_EPOCH={SOURCE_DATE_EPOCH}"
 
 
@@ -55,7 +56,8 @@ def pack(tree: Path, snap: Path, *, processors: int) -> None:
         processors: how many mksquashfs may use; the bytes do not depend on it.
 
     Raises:
-        PackError: mksquashfs is missing or failed; nothing is left behind.
+        ToolMissingError: there is no mksquashfs.
+        PackError: it failed; nothing is left behind.
     """
     snap.parent.mkdir(parents=True, exist_ok=True)
     # The names end in neither .snap nor ~: they lie beside what other builds write, never inside a tree.
@@ -66,12 +68,19 @@ def pack(tree: Path, snap: Path, *, processors: int) -> None:
         excludes.write_text("".join(f"{line}\n" for line in (*EXCLUDED_AT_TOP, *anywhere)))
         partial.unlink(missing_ok=True)
         command = ["mksquashfs", ".", str(partial.absolute()), *_OPTIONS, "-ef", str(excludes.absolute()), *_OWNERS]
-        done = _run([*command, "-processors", str(processors)], cwd=tree, timeout=_TIMEOUT_SECONDS)
-        if done.returncode != 0 or not partial.exists():
+        done = processes.run(
+            [*command, "-processors", str(processors)],
+            package=_PACKAGE,
+            seconds=_TIMEOUT_SECONDS,
+            environment={"SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH)},
+            folder=tree,
+        )
+        if done.status != 0 or not partial.exists():
+            problem = "no room left" if done.says_no_room else _last_line(done.errors or done.output)
             raise PackError(
-                f"mksquashfs ended with {done.returncode}: {_last_line(done.stderr or done.stdout)}",
-                details=done.stderr,
-                resolution="see that the disk has room",
+                f"mksquashfs ended with {done.status}: {problem}",
+                details=done.errors,
+                resolution="make room on the disk of the cache" if done.says_no_room else "",
             )
         size = partial.stat().st_size
         if size < MINIMUM_SNAP_BYTES:
@@ -83,26 +92,6 @@ def pack(tree: Path, snap: Path, *, processors: int) -> None:
     finally:
         partial.unlink(missing_ok=True)
         excludes.unlink(missing_ok=True)
-
-
-def _run(command: list[str], *, cwd: Path | None, timeout: float) -> subprocess.CompletedProcess[str]:
-    if shutil.which(command[0]) is None:
-        raise PackError("mksquashfs is not installed", resolution="install squashfs-tools")
-    environment = os.environ | {"SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH), "LC_ALL": "C"}
-    try:
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise PackError(f"mksquashfs took more than {timeout:.0f} s") from error
 
 
 def _last_line(text: str) -> str:

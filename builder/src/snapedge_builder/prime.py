@@ -6,9 +6,7 @@ rather than copied, so the work folder must be on the file system of the cache t
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,28 +41,24 @@ def assembled(tree: SnapTree, *, architecture: Architecture, document: dict[str,
         tree: what to assemble.
         architecture: that the snap is for.
         document: its meta/snap.yaml.
-        work: where to make the folder; an absolute path.
+        work: a folder to make, by its absolute path.
 
     Raises:
         AssemblyError: craft-parts or the disk failed, or the result is not the tree.
         ContainerError: snapd would refuse the result.
     """
-    folder: Path | None = None
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        _drop_abandoned(work)
-        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=work))
+        work.mkdir(parents=True)
         for file in tree.files:
-            _materialise(file, folder / "sources" / _part(file))
-        prime = _run_lifecycle(folder, architecture)
+            _materialise(file, work / "sources" / _part(file))
+        prime = _run_lifecycle(work, architecture)
         _settle(prime, tree)
         containercheck.check_container(containercheck.walk(prime), document)
         yield prime
     except OSError as error:
         raise AssemblyError(f"{error.strerror}: {error.filename}") from error
     finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _part(file: TreeFile) -> str:
@@ -130,11 +124,3 @@ def _settle(prime: Path, tree: SnapTree) -> None:
             raise AssemblyError(f"{name} came out other than planned")
     if expected:
         raise AssemblyError(f"{min(expected)} is missing from the assembled tree")
-
-
-def _drop_abandoned(work: Path) -> None:
-    """Remove what builds left that were killed: their folders are named by process id."""
-    for folder in work.iterdir():
-        owner = folder.name.partition("-")[0]
-        if owner.isdigit() and not Path("/proc", owner).exists():
-            shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import stat
 import struct
 import subprocess
@@ -20,6 +19,7 @@ from typing import IO
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Digest
 
+from . import processes
 from .containercheck import Entry
 from .errors import BuilderError
 
@@ -30,6 +30,7 @@ _MAGIC = b"hsqs"
 _XZ = 4
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 300.0
+_PACKAGE = "squashfs-tools"
 _LINE = re.compile(
     r"(?P<type>[-dlbcps])(?P<mode>[-rwxsStT]{9}) \S+ +(?:(?P<size>\d+)|\d+, *\d+) \S+ \S+ squashfs-root(?P<rest>.*)"
 )
@@ -54,13 +55,6 @@ class SnapFileError(BuilderError):
         self.problem = problem
 
 
-class UnsquashfsMissingError(BuilderError):
-    """There is no unsquashfs."""
-
-    def __init__(self) -> None:
-        super().__init__("unsquashfs is not installed", resolution="install squashfs-tools")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapFile:
     """A packed snap on disk.
@@ -83,7 +77,7 @@ class SnapFile:
             SnapFileError: missing, no squashfs, cut short, not compressed as snaps are, or damaged.
         """
         size = _check_superblock(path)
-        listing = _unsquashfs(path, ["-lln", str(path)]).decode(errors="surrogateescape")
+        listing = _unsquashfs(path, ["-lln", str(path)])
         entries = {}
         for line in listing.splitlines():
             entry = _entry(path, line)
@@ -182,22 +176,11 @@ def _check_superblock(path: Path) -> int:
     return size
 
 
-def _unsquashfs(path: Path, arguments: list[str]) -> bytes:
-    if shutil.which("unsquashfs") is None:
-        raise UnsquashfsMissingError
-    try:
-        done = subprocess.run(
-            ["unsquashfs", *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SnapFileError(path.name, f"cannot be read within {_TIMEOUT_SECONDS:.0f} s") from error
-    if done.returncode != 0:
-        raise SnapFileError(path.name, "is damaged", details=done.stderr.decode(errors="replace"))
-    return done.stdout
+def _unsquashfs(path: Path, arguments: list[str]) -> str:
+    done = processes.run(["unsquashfs", *arguments], package=_PACKAGE, seconds=_TIMEOUT_SECONDS)
+    if done.status != 0:
+        raise SnapFileError(path.name, "is damaged", details=done.errors, resolution="fetch or build it again")
+    return done.output
 
 
 def _entry(path: Path, line: str) -> Entry | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from snapedge_hooks import device
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Architecture, SnapName, SnapVersion
 
@@ -20,8 +21,6 @@ from .errors import BuilderError
 PATH = "meta/snap.yaml"
 CORE = "core24"
 """The newest core with a Python that hooks may use; core26 hides it."""
-HOOKS = ("install", "post-refresh", "configure", "check-health", "connect-plug-mk8s", "remove")
-APPS = ("converge", "drift")
 PLUG = "mk8s"
 DRIFT_TIMER = "00:00~24:00/24"
 """Once an hour, at a moment of snapd's choosing in it."""
@@ -79,8 +78,8 @@ class SnapYamlError(BuilderError):
 def snap_yaml(*, name: str, version: str, summary: str, description: str, architecture: Architecture) -> dict[str, Any]:
     """The document of one of our snaps; model and runtime snaps have the same hooks and apps."""
     return {
-        "name": name,
-        "version": version,
+        "name": str(name),
+        "version": str(version),
         "summary": summary,
         "description": description,
         "architectures": [str(architecture)],
@@ -91,7 +90,7 @@ def snap_yaml(*, name: str, version: str, summary: str, description: str, archit
         # snap-confine resets PATH to that of the base; snapcraft writes this line and so do we.
         "environment": {"PATH": "$SNAP/usr/sbin:$SNAP/usr/bin:$SNAP/sbin:$SNAP/bin:$PATH"},
         "plugs": {PLUG: {"interface": "content", "content": "microk8s", "target": "$SNAP_DATA/microk8s"}},
-        "hooks": {hook: {"plugs": list(_PLUGS)} for hook in HOOKS},
+        "hooks": {hook: {"plugs": list(_PLUGS)} for hook in device.HOOKS},
         "apps": {
             "converge": {
                 "command": "bin/converge",

@@ -1,0 +1,183 @@
+"""The build record: what a set of snaps was made from, by hash, as JSON beside them.
+
+Equal builds give equal records: it holds no time, no host name and no path of the build host.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from snapedge_hooks.document import canonical_json
+from snapedge_hooks.storeindex import Sha3
+from snapedge_hooks.vocabulary import Architecture, Digest
+
+from . import declaration, devicelib, pack, proof, runtimes
+from .executor import BuiltSnaps
+from .observation import ModelObservation, RuntimeObservation
+from .packed import PackedSnap
+from .proof import Proof
+from .runtimes import RuntimeDeclaration
+
+FORMAT = 1
+_PINNED_RUNTIME = re.compile(r"^onnxruntime==(\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRecord:
+    """A build record.
+
+    Attributes:
+        name: of the snaps.
+        version: of the snaps.
+        document: the whole record.
+    """
+
+    name: str
+    version: str
+    document: dict[str, Any]
+
+    @property
+    def file_name(self) -> str:
+        """What it is called, beside the snaps."""
+        return record_name(self.name, self.version)
+
+    def to_json(self) -> bytes:
+        """Its bytes."""
+        return canonical_json(self.document) + b"\n"
+
+
+def record_name(name: str, version: str) -> str:
+    """What the record of a snap's version is called."""
+    return f"{name}_{version}.build.json"
+
+
+def of_model(seen: ModelObservation, built: BuiltSnaps) -> BuildRecord:
+    """The record of a model's snaps."""
+    assert built.model is not None, "a model build has a model"
+    said = seen.declaration
+    body = {
+        "kind": "model",
+        "inputs": {
+            "declaration": Digest.of_file(said.folder / declaration.FILE_NAME),
+            "model": built.model.digest,
+            "samples": None if seen.samples is None else Digest.of(seen.samples.to_json()),
+        },
+        "model": {
+            "format": str(built.model.format),
+            "size": built.model.size,
+            "opsets": {domain or "ai.onnx": version for domain, version in built.model.opsets},
+            **built.model.signature.to_json(),
+        },
+        "gate": str(said.gate),
+        "proof": _proof(built.proof),
+        "image": str(said.image),
+    }
+    return _record(said.name, said.version, body, built)
+
+
+def of_runtime(seen: RuntimeObservation, built: BuiltSnaps) -> BuildRecord:
+    """The record of a runtime's snaps."""
+    said = seen.runtime
+    body = {
+        "kind": "runtime",
+        "inputs": {
+            "declaration": Digest.of_file(said.folder / runtimes.FILE_NAME),
+            "lock": Digest.of_file(said.project.lock),
+        },
+    }
+    return _record(built.snaps[0].content.name, said.version, body, built)
+
+
+def runtime_differences(runtime: RuntimeDeclaration) -> Iterable[str]:
+    """What makes a proof on this host say less than it seems: another ONNX Runtime than the image's."""
+    if not runtime.project.lock.is_file():
+        return
+    found = _PINNED_RUNTIME.search(runtime.project.lock.read_text(encoding="utf-8", errors="replace"))
+    if found and found[1] != proof.runtime_version():
+        yield (
+            f"golden samples were replayed here with ONNX Runtime {proof.runtime_version()}, "
+            f"the runtime image holds {found[1]}: the device's own replay decides"
+        )
+
+
+def _record(name: str, version: str, body: dict[str, Any], built: BuiltSnaps) -> BuildRecord:
+    document = body | {
+        "format": FORMAT,
+        "name": name,
+        "version": version,
+        "runtimes": {str(architecture): _runtime(built, architecture) for architecture in built.runtimes},
+        "device": [
+            {"name": library.name, "version": library.version, "files": len(library.files)}
+            for library in devicelib.libraries()
+        ],
+        "snaps": {str(snap.content.architecture): _snap(snap) for snap in built.snaps},
+        "tools": _tools(),
+    }
+    return BuildRecord(name=name, version=version, document=document)
+
+
+def _runtime(built: BuiltSnaps, architecture: Architecture) -> dict[str, Any]:
+    runtime = built.runtimes[architecture]
+    return {
+        "name": runtime.image.name,
+        "version": runtime.image.version,
+        "interface": runtime.image.interface,
+        "manifest": runtime.image.digest,
+        "layers": [
+            {"name": layer.name, "diff_id": layer.diff_id, "size": layer.size} for layer in runtime.image.layers
+        ],
+        "components": [
+            {
+                "name": component.name,
+                "version": component.version,
+                "purl": component.purl,
+                "digest": component.digest,
+            }
+            for component in runtime.components
+        ],
+    }
+
+
+def _snap(snap: PackedSnap) -> dict[str, Any]:
+    return {
+        "file": snap.content.file_name,
+        "size": snap.size,
+        "sha256": snap.digest.hex,
+        "sha3_384": Sha3.of_file(snap.path),
+        "content": snap.content.tree.size,
+    }
+
+
+def _proof(found: Proof | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "samples": found.samples,
+        "passed": found.passed,
+        "overruled": not found.passed,
+        "onnxruntime": proof.runtime_version(),
+        "deviations": [
+            {
+                "sample": deviation.sample,
+                "output": deviation.output,
+                "max_error": deviation.max_error,
+                "tolerance": deviation.tolerance,
+                "problem": deviation.problem,
+            }
+            for deviation in found.deviations
+        ],
+    }
+
+
+def _tools() -> dict[str, str]:
+    tools = ("snapedge-builder", "snapedge-hooks", "craft-parts", "onnx", "onnxruntime")
+    return {
+        **{tool: importlib.metadata.version(tool) for tool in tools},
+        "python": platform.python_version(),
+        "packer": pack.packer(),
+    }

@@ -1,0 +1,207 @@
+"""`builder`: parses, calls one function, prints. Exit codes are in docs/architecture/contracts.md."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snapedge_hooks.errors import ExitCode, SnapedgeError
+from snapedge_hooks.vocabulary import Architecture
+
+_FORMAT = click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people, or for machines."
+)
+_CACHE = click.option(
+    "--cache",
+    "cache_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="SNAPEDGE_CACHE",
+    help="Folder of the build cache; $XDG_CACHE_HOME/snapedge where not given.",
+)
+_OUTPUT = click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("dist"),
+    show_default=True,
+    help="Folder the snaps and their record are written to.",
+)
+_RUNTIME = click.option(
+    "--runtime",
+    "runtime_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the runtime a model is built on; ../runtime-<name> beside the model's where not given.",
+)
+_ARCHITECTURE = click.option(
+    "--architecture",
+    "-a",
+    "architectures",
+    multiple=True,
+    type=click.Choice([architecture.value for architecture in Architecture]),
+    help="Build for this one only; may be repeated. All that the folder declares where not given.",
+)
+_FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--verbose", is_flag=True, help="Show what is run, and tracebacks of errors.")
+def builder(verbose: bool) -> None:
+    r"""Turn a trained model into one snap for each architecture.
+
+    \b
+    builder new snaps/my-model --model model.onnx    write a folder for a model
+    builder plan snaps/my-model                      say what a build would do, and why
+    builder build snaps/my-model                     build its snaps into dist/
+    builder inspect dist/my-model_0.1.0_arm64.snap   show what is in a snap
+    builder verify dist/*.snap                       check every digest and every rule
+    builder publish dist/my-model_*.snap --store DIR --channel candidate
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a check, 4 a remote part is away, 5 interrupted.
+    """
+    # Only what our own packages say: others log every attribute of every class.
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", force=True)
+    if verbose:
+        logging.getLogger("snapedge_builder").setLevel(logging.DEBUG)
+
+
+@builder.command()
+@_FOLDER
+@_RUNTIME
+@_ARCHITECTURE
+@_OUTPUT
+@_CACHE
+@click.option("--refresh", is_flag=True, help="Ask mirrors and index again for the runtime's packages and wheels.")
+@_FORMAT
+def plan(
+    folder: Path,
+    runtime_folder: Path | None,
+    architectures: tuple[str, ...],
+    output: Path,
+    cache_folder: Path | None,
+    refresh: bool,
+    form: str,
+) -> None:
+    """Say what building FOLDER would do, and why; build nothing."""
+    from . import building, cache, runtimesource
+
+    request = building.BuildRequest(
+        folder=folder, runtime_folder=runtime_folder, architectures=_parsed(architectures), output=output
+    )
+    opened = cache.Cache(cache_folder or cache.default_root())
+    made = building.plan_build(request, cache=opened, source=runtimesource.ComposedRuntimes(opened, refresh=refresh))
+    actions = [
+        {
+            "kind": str(action.kind),
+            "architecture": action.architecture and str(action.architecture),
+            "subject": action.subject,
+            "reason": action.reason,
+            "skip": action.skip,
+        }
+        for action in made.actions
+    ]
+    lines = [f"{made.name} {made.version}", *(f"  {action}" for action in made.actions)]
+    _print(form, {"name": made.name, "version": made.version, "actions": actions}, "\n".join(lines))
+
+
+@builder.command()
+@_FOLDER
+@_RUNTIME
+@_ARCHITECTURE
+@_OUTPUT
+@_CACHE
+@click.option("--refresh", is_flag=True, help="Ask mirrors and index again for the runtime's packages and wheels.")
+@click.option(
+    "--ship-failing-model",
+    is_flag=True,
+    help="Build a model although it answers its golden samples wrongly. The record says so; a strict gate on the "
+    "devices will still refuse it.",
+)
+@_FORMAT
+def build(
+    folder: Path,
+    runtime_folder: Path | None,
+    architectures: tuple[str, ...],
+    output: Path,
+    cache_folder: Path | None,
+    refresh: bool,
+    ship_failing_model: bool,
+    form: str,
+) -> None:
+    """Build the snaps of FOLDER, which holds an inference.yaml or a runtime.yaml.
+
+    A model is checked first, and asked its golden samples; wrong answers end the build with exit code 3. What did not
+    change since the last build is not made again.
+    """
+    from . import building, cache, presentation, runtimesource
+
+    request = building.BuildRequest(
+        folder=folder,
+        runtime_folder=runtime_folder,
+        architectures=_parsed(architectures),
+        output=output,
+        ship_failing=ship_failing_model,
+    )
+    opened = cache.Cache(cache_folder or cache.default_root())
+    source = runtimesource.ComposedRuntimes(opened, refresh=refresh)
+    with presentation.stderr_progress() as progress:
+        done = building.build(request, cache=opened, source=source, progress=progress)
+    for warning in done.warnings:
+        click.secho(f"warning: {warning}", err=True, fg="yellow", bold=True)
+    lines = [
+        f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}  "
+        f"{presentation.as_size(snap.size)}  {'unchanged' if snap_is_old else 'packed'}"
+        for path, snap, snap_is_old in done.lines()
+    ]
+    _print(form, done.record.document | {"warnings": list(done.warnings)}, "\n".join(lines))
+
+
+def _parsed(architectures: Sequence[str]) -> tuple[Architecture, ...]:
+    return tuple(Architecture.parse(word) for word in architectures)
+
+
+def _print(form: str, document: Any, text: str) -> None:
+    click.echo(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) if form == "json" else text)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `builder` and leave with its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verbose = "--verbose" in words
+    try:
+        builder.main(args=words, prog_name="builder", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("error: interrupted", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except SnapedgeError as error:
+        click.secho(f"error: {error}", err=True, fg="red")
+        if error.details:
+            click.echo(error.details, err=True)
+        if verbose:
+            traceback.print_exception(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(ExitCode.FAILED)
+    except OSError as error:
+        click.secho(f"error: {error.filename or 'the system'}: {error.strerror or error}", err=True, fg="red")
+        if verbose:
+            traceback.print_exception(error)
+        sys.exit(ExitCode.FAILED)
+    except Exception as error:  # noqa: BLE001 - the one blind catch: nobody is shown a traceback unasked
+        click.secho(
+            f"error: unexpected {type(error).__name__}: {error}; run it again with --verbose and report it",
+            err=True,
+            fg="red",
+        )
+        if verbose:
+            traceback.print_exception(error)
+        sys.exit(ExitCode.FAILED)

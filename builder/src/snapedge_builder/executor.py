@@ -1,0 +1,174 @@
+"""Carries out build plans: does what the plan says, in its order, and decides nothing.
+
+Everything made lands in the cache under what it follows from; the output folder is written last. So a build that ends
+anywhere, however it ends, leaves a whole cache and whole files behind, and the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from snapedge_hooks.vocabulary import Architecture
+
+from . import layers, modelfile, observation, packed
+from .cache import Cache
+from .contents import BuiltLayers, SnapContent
+from .modelfile import ModelFacts, ModelRefusedError
+from .observation import ModelObservation, RuntimeObservation, RuntimeSource
+from .packed import PackedSnap
+from .plan import ActionKind, BuildPlan
+from .progress import Progress
+from .proof import ModelSession, Proof, SamplesFailedError
+from .runtimes import RuntimeDeclaration
+from .signature import check_samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """What an executor acts on.
+
+    Attributes:
+        output: the folder that snaps are written to, by its absolute path.
+    """
+
+    cache: Cache
+    runtimes: RuntimeSource
+    output: Path
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltSnaps:
+    """What a build gave.
+
+    Attributes:
+        model: its facts; None for a runtime.
+        proof: what replaying showed; None where there are no samples, or for a runtime.
+        runtimes: by architecture.
+        snaps: one for each architecture, in order.
+    """
+
+    model: ModelFacts | None
+    proof: Proof | None
+    runtimes: dict[Architecture, BuiltLayers]
+    snaps: tuple[PackedSnap, ...]
+
+
+def build_model(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_failing: bool) -> BuiltSnaps:
+    """Carry out the plan of a model folder.
+
+    Args:
+        seen: what the plan was made from.
+        plan: what to do.
+        doors: what to act on.
+        ship_failing: whether a model with wrong answers is built all the same.
+
+    Raises:
+        ModelRefusedError: the model cannot be served.
+        SamplesMismatchError: the samples are not about this model.
+        SamplesFailedError: the model answers its samples wrongly, and nobody overruled that.
+    """
+    path = seen.declaration.model_path
+    model = seen.model
+    if plan.has(ActionKind.CHECK_MODEL) or model is None:
+        model = _checked(seen, doors)
+    proof = None
+    if seen.samples is not None:
+        check_samples(seen.samples, model.signature)
+        proof = Proof(samples=len(seen.samples.samples), deviations=())
+    if plan.has(ActionKind.PROVE_SAMPLES):
+        proof = _proved(seen, model, doors, ship_failing=ship_failing)
+    runtimes = _runtimes(seen.runtime, {target.architecture: target.runtime for target in seen.targets}, plan, doors)
+    files = observation.layer_files(seen.declaration, model, seen.samples)
+    layer = seen.layer
+    if plan.has(ActionKind.WRITE_LAYER) or layer is None:
+        doors.progress.start("model layer")
+        layer = layers.write_model_layer(seen.declaration.name, files, cache=doors.cache)
+        doors.cache.write_note(
+            observation.LAYER_NOTE,
+            observation.layer_key(files),
+            {"file": layer.file, "diff_id": layer.diff_id, "size": layer.size},
+        )
+        doors.progress.done("model layer", f"{layer.size / 1e6:.2f} MB")
+    if modelfile.model_digest(path) != model.digest:
+        raise ModelRefusedError(path.name, "changed while it was built", resolution="build again")
+    contents = [
+        observation.model_content(seen.declaration, model, layer, runtimes[target.architecture], doors.cache)
+        for target in seen.targets
+    ]
+    found = {target.architecture: target.snap for target in seen.targets}
+    return BuiltSnaps(model=model, proof=proof, runtimes=runtimes, snaps=_snaps(contents, found, plan, doors))
+
+
+def build_runtime(seen: RuntimeObservation, plan: BuildPlan, doors: Doors) -> BuiltSnaps:
+    """Carry out the plan of a runtime folder."""
+    runtimes = _runtimes(seen.runtime, {target.architecture: target.runtime for target in seen.targets}, plan, doors)
+    contents = [observation.runtime_content(runtimes[target.architecture]) for target in seen.targets]
+    found = {target.architecture: target.snap for target in seen.targets}
+    return BuiltSnaps(model=None, proof=None, runtimes=runtimes, snaps=_snaps(contents, found, plan, doors))
+
+
+def _checked(seen: ModelObservation, doors: Doors) -> ModelFacts:
+    task = seen.declaration.model_file
+    doors.progress.start(task)
+    model = modelfile.read_model(seen.declaration.model_path, digest=seen.digest)
+    observation.note_model(model, doors.cache)
+    doors.progress.done(task, f"{model.format}, {model.size / 1e6:.2f} MB")
+    return model
+
+
+def _proved(seen: ModelObservation, model: ModelFacts, doors: Doors, *, ship_failing: bool) -> Proof:
+    assert seen.samples is not None, "there is nothing to prove without samples"
+    task = "golden samples"
+    doors.progress.start(task)
+    proof = ModelSession(seen.declaration.model_path, model.signature).prove(seen.samples)
+    if proof.passed:
+        key = observation.proof_key(model.digest, seen.samples)
+        doors.cache.write_note(observation.PROOF_NOTE, key, {"samples": proof.samples})
+        doors.progress.done(task, f"{proof.samples} right")
+        return proof
+    if not ship_failing:
+        raise SamplesFailedError(seen.declaration.model_file, proof)
+    wrong = len({deviation.sample for deviation in proof.deviations})
+    doors.progress.done(task, f"{wrong} of {proof.samples} WRONG, overruled")
+    return proof
+
+
+def _runtimes(
+    declaration: RuntimeDeclaration,
+    found: dict[Architecture, BuiltLayers | None],
+    plan: BuildPlan,
+    doors: Doors,
+) -> dict[Architecture, BuiltLayers]:
+    wanted = [architecture for architecture in found if plan.has(ActionKind.BUILD_RUNTIME, architecture)]
+    ready = {architecture: layers for architecture, layers in found.items() if layers is not None}
+    if wanted:
+        with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+            built = pool.map(
+                lambda architecture: doors.runtimes.build(declaration, architecture, doors.progress), wanted
+            )
+            ready |= dict(zip(wanted, built, strict=True))
+    return {architecture: ready[architecture] for architecture in found}
+
+
+def _snaps(
+    contents: list[SnapContent], found: dict[Architecture, PackedSnap | None], plan: BuildPlan, doors: Doors
+) -> tuple[PackedSnap, ...]:
+    ready = {architecture: snap for architecture, snap in found.items() if snap is not None}
+    to_pack = [content for content in contents if plan.has(ActionKind.PACK, content.architecture)]
+    # What was unknown when the plan was made may turn out to be packed already: then the cache gives it.
+    for content in list(to_pack):
+        known = packed.find_packed(content, cache=doors.cache)
+        if known is not None:
+            ready[content.architecture] = known
+            to_pack.remove(content)
+    if to_pack:
+        for snap in packed.pack_all(to_pack, cache=doors.cache, progress=doors.progress):
+            ready[snap.content.architecture] = snap
+    snaps = tuple(ready[content.architecture] for content in contents)
+    for snap in snaps:
+        if plan.has(ActionKind.DELIVER, snap.content.architecture):
+            packed.deliver(snap, doors.output)
+    return snaps

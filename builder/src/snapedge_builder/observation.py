@@ -1,0 +1,359 @@
+"""What is there before a build: the declaration, the model, and what the cache holds of them.
+
+Reads only. The planner gets facts without contents (`facts`), the executor the things themselves.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from snapedge_hooks import storeindex
+from snapedge_hooks.document import Fields, canonical_json
+from snapedge_hooks.errors import ExitCode
+from snapedge_hooks.images import ModelLayer
+from snapedge_hooks.samples import SampleSet
+from snapedge_hooks.vocabulary import Architecture, Digest, ModelFormat
+
+from . import contents, devicelib, modelfile, packed, proof
+from .cache import Cache
+from .contents import BuiltLayers, SnapContent
+from .declaration import ModelDeclaration
+from .errors import BuilderError
+from .modelfile import ModelFacts
+from .packed import PackedSnap
+from .plan import ModelFolderFacts, PackState, RuntimeFolderFacts, SamplesState, TargetFacts
+from .progress import Progress
+from .runtimes import RuntimeDeclaration
+from .signature import Signature
+
+MODEL_NOTE = "model-facts"
+PROOF_NOTE = "proof"
+LAYER_NOTE = "model-layer"
+
+
+class RuntimeSource(Protocol):
+    """Where built runtimes come from."""
+
+    def find(self, declaration: RuntimeDeclaration, architecture: Architecture) -> BuiltLayers | None:
+        """The runtime if it is in the cache."""
+
+    def build(self, declaration: RuntimeDeclaration, architecture: Architecture, progress: Progress) -> BuiltLayers:
+        """The runtime, built where it is not in the cache."""
+
+
+class RuntimeUnfitError(BuilderError):
+    """The runtime at hand is not one the model may be put on."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, model: str, problem: str, *, resolution: str = "") -> None:
+        super().__init__(f"{model}: {problem}", resolution=resolution)
+
+
+class SamplesUnreadableError(BuilderError):
+    """The golden samples cannot be read."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"{path.name} cannot be read: {error.strerror}",
+            resolution=f"put golden samples at {path}; `builder new` writes some",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One architecture of a build, as it is found.
+
+    Attributes:
+        runtime: from the cache, or None.
+        content: what the snap will hold, where all it follows from is there.
+        snap: the packed snap, where the cache has it.
+        delivered: whether it lies in the output folder already.
+    """
+
+    architecture: Architecture
+    runtime: BuiltLayers | None = None
+    content: SnapContent | None = None
+    snap: PackedSnap | None = None
+    delivered: bool = False
+
+    def facts(self) -> TargetFacts:
+        """What the planner needs of it."""
+        if self.content is None:
+            state = PackState.UNKNOWN
+        elif self.snap is None:
+            state = PackState.ABSENT
+        else:
+            state = PackState.DELIVERED if self.delivered else PackState.PACKED
+        return TargetFacts(architecture=self.architecture, runtime_ready=self.runtime is not None, snap=state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelObservation:
+    """A model folder, as it is found.
+
+    Attributes:
+        digest: of the model file.
+        model: its facts, where these bytes were checked before.
+        samples: as the folder has them, or None.
+        is_proved: whether this model answered these samples right before.
+        layer: the model layer, where the cache holds it.
+    """
+
+    declaration: ModelDeclaration
+    runtime: RuntimeDeclaration
+    digest: Digest
+    model: ModelFacts | None
+    samples: SampleSet | None
+    is_proved: bool
+    layer: ModelLayer | None
+    targets: tuple[Target, ...]
+
+    def facts(self) -> ModelFolderFacts:
+        """What the planner needs of it."""
+        if self.samples is None:
+            state = SamplesState.NONE
+        else:
+            state = SamplesState.PROVED if self.is_proved else SamplesState.UNPROVED
+        return ModelFolderFacts(
+            name=self.declaration.name,
+            version=self.declaration.version,
+            model_file=self.declaration.model_file,
+            model_checked=self.model is not None,
+            samples=state,
+            layer_ready=self.layer is not None,
+            runtime=f"runtime {self.runtime.name} {self.runtime.version}",
+            targets=tuple(target.facts() for target in self.targets),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeObservation:
+    """A runtime folder, as it is found."""
+
+    runtime: RuntimeDeclaration
+    targets: tuple[Target, ...]
+
+    def facts(self) -> RuntimeFolderFacts:
+        """What the planner needs of it."""
+        return RuntimeFolderFacts(
+            name=contents.runtime_snap_name(self.runtime.name),
+            version=self.runtime.version,
+            runtime=f"runtime {self.runtime.name} {self.runtime.version}",
+            targets=tuple(target.facts() for target in self.targets),
+        )
+
+
+def observe_model(
+    declaration: ModelDeclaration,
+    runtime: RuntimeDeclaration,
+    architectures: tuple[Architecture, ...],
+    *,
+    cache: Cache,
+    source: RuntimeSource,
+    output: Path,
+) -> ModelObservation:
+    """What is there of a model folder and its build.
+
+    Raises:
+        RuntimeUnfitError: the runtime is not one the model may be put on.
+        ModelRefusedError: the model file is missing or empty.
+        SamplesUnreadableError: the golden samples are missing.
+        DocumentError: they are no golden samples.
+    """
+    _check_fit(declaration, runtime, architectures)
+    digest = modelfile.model_digest(declaration.model_path)
+    samples = read_samples(declaration)
+    model = find_model(digest, cache)
+    layer = find_layer(layer_files(declaration, model, samples), cache) if model else None
+    is_proved = samples is not None and cache.find_note(PROOF_NOTE, proof_key(digest, samples)) is not None
+    targets = []
+    for architecture in architectures:
+        found = source.find(runtime, architecture)
+        content = None
+        if model is not None and layer is not None and found is not None:
+            content = model_content(declaration, model, layer, found, cache)
+        targets.append(_target(architecture, found, content, cache, output))
+    return ModelObservation(
+        declaration=declaration,
+        runtime=runtime,
+        digest=digest,
+        model=model,
+        samples=samples,
+        is_proved=is_proved,
+        layer=layer,
+        targets=tuple(targets),
+    )
+
+
+def observe_runtime(
+    runtime: RuntimeDeclaration,
+    architectures: tuple[Architecture, ...],
+    *,
+    cache: Cache,
+    source: RuntimeSource,
+    output: Path,
+) -> RuntimeObservation:
+    """What is there of a runtime folder's build."""
+    targets = []
+    for architecture in architectures:
+        found = source.find(runtime, architecture)
+        content = None if found is None else runtime_content(found)
+        targets.append(_target(architecture, found, content, cache, output))
+    return RuntimeObservation(runtime=runtime, targets=tuple(targets))
+
+
+def read_samples(declaration: ModelDeclaration) -> SampleSet | None:
+    """The golden samples of a folder, or None where it declares none.
+
+    Raises:
+        SamplesUnreadableError: they are missing.
+        DocumentError: they are no golden samples.
+    """
+    path = declaration.samples_path
+    if path is None:
+        return None
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SamplesUnreadableError(path, error) from error
+    return SampleSet.parse(data, what=path.name)
+
+
+def model_content(
+    declaration: ModelDeclaration, model: ModelFacts, layer: ModelLayer, runtime: BuiltLayers, cache: Cache
+) -> SnapContent:
+    """What the model's snap holds for one architecture."""
+    return contents.model_snap(
+        declaration,
+        model=model,
+        layer=layer,
+        layer_file=cache.blob_path(layer.diff_id),
+        runtime=runtime,
+        device=devicelib.device_files(),
+        libraries=devicelib.libraries(),
+    )
+
+
+def runtime_content(runtime: BuiltLayers) -> SnapContent:
+    """What the runtime's snap holds for one architecture."""
+    return contents.runtime_snap(runtime, device=devicelib.device_files(), libraries=devicelib.libraries())
+
+
+def layer_files(
+    declaration: ModelDeclaration, model: ModelFacts, samples: SampleSet | None
+) -> Mapping[str, Path | bytes]:
+    """The files of the model layer by name, for one way or the other of writing it."""
+    file = f"model.{model.format}"
+    document = {
+        "format": 1,
+        "name": declaration.name,
+        "version": declaration.version,
+        "model_format": str(model.format),
+        "file": file,
+        "digest": model.digest,
+        **model.signature.to_json(),
+    }
+    files: dict[str, Path | bytes] = {"model.json": canonical_json(document), file: declaration.model_path}
+    if samples is not None:
+        files["samples.json"] = samples.to_json()
+    return files
+
+
+def layer_key(files: Mapping[str, Path | bytes]) -> Digest:
+    """What a model layer follows from; model.json holds the model's digest, so the file is not read again."""
+    return Digest.of(canonical_json({name: Digest.of(data) for name, data in files.items() if isinstance(data, bytes)}))
+
+
+def find_layer(files: Mapping[str, Path | bytes], cache: Cache) -> ModelLayer | None:
+    """The layer of these files, if the cache holds it whole."""
+    note = cache.find_note(LAYER_NOTE, layer_key(files))
+    if note is None:
+        return None
+    layer = ModelLayer(file=note["file"], diff_id=Digest(note["diff_id"]), size=note["size"])
+    return layer if cache.find_blob(layer.diff_id) else None
+
+
+def model_key(digest: Digest) -> Digest:
+    """What the facts of a model follow from: its bytes, and the checker."""
+    return Digest.of(canonical_json({"model": digest, "onnx": importlib.metadata.version("onnx"), "facts": 1}))
+
+
+def find_model(digest: Digest, cache: Cache) -> ModelFacts | None:
+    """The facts of a model, if these bytes were checked before."""
+    note = cache.find_note(MODEL_NOTE, model_key(digest))
+    if note is None:
+        return None
+    fields = Fields(note, what="note of a model")
+    return ModelFacts(
+        format=fields.parsed("format", ModelFormat),
+        digest=digest,
+        size=fields.integer("size"),
+        opsets=tuple((domain, version) for domain, version in fields.list("opsets")),
+        signature=Signature.read(fields),
+    )
+
+
+def note_model(model: ModelFacts, cache: Cache) -> None:
+    """Note the facts of a model that passed."""
+    cache.write_note(
+        MODEL_NOTE,
+        model_key(model.digest),
+        {"format": str(model.format), "size": model.size, "opsets": [list(item) for item in model.opsets]}
+        | model.signature.to_json(),
+    )
+
+
+def proof_key(digest: Digest, samples: SampleSet) -> Digest:
+    """What a proof follows from: the model, the samples, and what ran it."""
+    return Digest.of(
+        canonical_json(
+            {"model": digest, "samples": Digest.of(samples.to_json()), "onnxruntime": proof.runtime_version()}
+        )
+    )
+
+
+def _target(
+    architecture: Architecture, found: BuiltLayers | None, content: SnapContent | None, cache: Cache, output: Path
+) -> Target:
+    snap = None if content is None else packed.find_packed(content, cache=cache)
+    return Target(
+        architecture=architecture,
+        runtime=found,
+        content=content,
+        snap=snap,
+        delivered=snap is not None and packed.is_delivered(snap, output),
+    )
+
+
+def _check_fit(
+    declaration: ModelDeclaration, runtime: RuntimeDeclaration, architectures: tuple[Architecture, ...]
+) -> None:
+    choice = declaration.runtime
+    if choice.name is not None and choice.name != runtime.name:
+        raise RuntimeUnfitError(
+            declaration.name, f"wants runtime {choice.name}, {runtime.folder.name} is {runtime.name}"
+        )
+    wanted = storeindex.RuntimeTerms(
+        name=runtime.name, interface=choice.interface, minimum=choice.minimum or runtime.version
+    )
+    offer = storeindex.RuntimeTerms(name=runtime.name, interface=runtime.interface, minimum=runtime.version)
+    if not wanted.are_met_by(offer):
+        raise RuntimeUnfitError(
+            declaration.name,
+            f"wants runtime {wanted}; {runtime.folder.name} is interface {runtime.interface}, {runtime.version}",
+            resolution="change `runtime` in inference.yaml, or name another runtime folder with --runtime",
+        )
+    for architecture in architectures:
+        if architecture not in runtime.architectures:
+            raise RuntimeUnfitError(
+                declaration.name,
+                f"runtime {runtime.name} is not built for {architecture}",
+                resolution="take it out of `architectures`",
+            )

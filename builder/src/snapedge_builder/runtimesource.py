@@ -1,0 +1,126 @@
+"""Built runtimes, remembered: what a runtime's own files gave is found again without asking a mirror or an index.
+
+A runtime follows from its declaration, its lock, its server's sources, the builder's code, and what mirrors offered on
+the day it was resolved. The first four make the key; the last is asked again only with `refresh`, or when the cache has
+lost a layer. So building twice gives the same bytes, and building again without a change takes no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from snapedge_hooks.document import DocumentError, Fields, canonical_json
+from snapedge_hooks.images import RuntimeImage
+from snapedge_hooks.vocabulary import Architecture, Digest
+
+from . import runtimes
+from .cache import Cache
+from .contents import BuiltLayers
+from .progress import Progress
+from .runtimes import RuntimeDeclaration
+from .sbom import Component
+
+_KIND = "built-runtime"
+
+
+class ComposedRuntimes:
+    """Runtimes made by the compose backend."""
+
+    def __init__(self, cache: Cache, *, refresh: bool = False) -> None:
+        self._cache = cache
+        self._refresh = refresh
+
+    def find(self, declaration: RuntimeDeclaration, architecture: Architecture) -> BuiltLayers | None:
+        """The runtime that these files gave before, if the cache still holds all of it."""
+        if self._refresh:
+            return None
+        note = self._cache.find_note(_KIND, _key(declaration, architecture))
+        if note is None:
+            return None
+        try:
+            fields = Fields(note, what="note of a runtime")
+            image = RuntimeImage.parse(fields.text("runtime").encode())
+            components = tuple(_component(item) for item in fields.objects("components"))
+        except DocumentError:
+            return None  # written by another version of the builder
+        files = {layer.name: self._cache.find_blob(layer.diff_id) for layer in image.layers}
+        found = {name: path for name, path in files.items() if path is not None}
+        return BuiltLayers(image=image, files=found, components=components) if len(found) == len(files) else None
+
+    def build(self, declaration: RuntimeDeclaration, architecture: Architecture, progress: Progress) -> BuiltLayers:
+        """The runtime, built where the cache does not hold it.
+
+        Raises:
+            BuilderError: a package or wheel cannot be had, a gate is broken, or the cache cannot be written.
+        """
+        # Imported here: it brings apt, ELF and bill-of-materials readers that a build with nothing to do need not pay.
+        from . import compose
+
+        built = compose.build_runtime(
+            declaration, architecture, cache=self._cache, refresh=self._refresh, progress=progress
+        )
+        components = tuple(
+            Component(
+                kind="library",
+                name=ingredient.name,
+                version=ingredient.version,
+                purl=ingredient.purl.to_string(),
+                licence=" AND ".join(ingredient.licences),
+                digest=ingredient.digest,
+            )
+            for ingredient in built.record.ingredients
+        )
+        self._cache.write_note(
+            _KIND,
+            _key(declaration, architecture),
+            {
+                "runtime": built.image.to_json().decode(),
+                "components": [
+                    {
+                        "kind": component.kind,
+                        "name": component.name,
+                        "version": component.version,
+                        "purl": component.purl,
+                        "licence": component.licence,
+                        "digest": component.digest,
+                    }
+                    for component in components
+                ],
+            },
+        )
+        return BuiltLayers(image=built.image, files=dict(built.layers), components=components)
+
+
+def _component(fields: Fields) -> Component:
+    return Component(
+        kind=fields.text("kind"),
+        name=fields.text("name"),
+        version=fields.text("version"),
+        purl=fields.text("purl"),
+        licence=fields.text("licence"),
+        digest=fields.parsed("digest", Digest),
+    )
+
+
+def _key(declaration: RuntimeDeclaration, architecture: Architecture) -> Digest:
+    inputs = [
+        declaration.folder / runtimes.FILE_NAME,
+        declaration.project.folder / "pyproject.toml",
+        declaration.project.lock,
+        *(path for source in declaration.project.sources for path in _sources(source)),
+        *sorted(Path(__file__).parent.glob("*.py")),
+    ]
+    return Digest.of(
+        canonical_json([str(architecture), *([path.name, _mode(path), Digest.of_file(path)] for path in inputs)])
+    )
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix != ".pyc":
+            yield path
+
+
+def _mode(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o111)
