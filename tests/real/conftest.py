@@ -43,7 +43,7 @@ def nothing_left_behind() -> Iterator[None]:
     assert not left, "rigs left behind:\n  " + "\n  ".join(sorted(left))
 
 
-def _give_up(config: pytest.Config, reason: str) -> NoReturn:
+def give_up(config: pytest.Config, reason: str) -> NoReturn:
     """Fail where the gate runs, and say loudly elsewhere what is not tested."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
@@ -59,7 +59,7 @@ def edge_device(pytestconfig: pytest.Config, nothing_left_behind: None) -> Itera
         device.up()
     except RigError as error:
         _clean(device)
-        _give_up(pytestconfig, str(error))
+        give_up(pytestconfig, str(error))
     yield device
     device.clean()
 
@@ -72,7 +72,7 @@ def cluster(pytestconfig: pytest.Config, nothing_left_behind: None) -> Iterator[
         found.up()
     except RigError as error:
         _clean(found)
-        _give_up(pytestconfig, str(error))
+        give_up(pytestconfig, str(error))
     yield found
     found.clean()
 

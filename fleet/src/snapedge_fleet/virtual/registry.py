@@ -5,7 +5,7 @@ That is the version MicroK8s runs. What may surprise a client is kept:
 - an upload's Location is absolute and has a query (`_state`) that must come back, else BLOB_UPLOAD_INVALID;
 - `POST ...?digest=` does not finish an upload at once: it answers 202 like any POST;
 - an OCI manifest is only given to who accepts its media type by name (`*/*` is not enough), else 404;
-- DELETE takes a blob or manifest out of its repository and frees no bytes; DELETE of a tag is 405;
+- DELETE takes a blob or manifest out of its repository and frees no bytes; DELETE of a tag is 400, for it is no digest;
 - a manifest is refused while a blob it names is not in the same repository; there is no `/referrers/`.
 """
 
@@ -280,7 +280,7 @@ class Registry:
                 return await self._put_manifest(request, name, reference)
             case "DELETE":
                 if not is_digest(reference):
-                    raise _Refusal("UNSUPPORTED")
+                    raise _Refusal("DIGEST_INVALID")
                 if not self._store.delete_manifest(name, reference):
                     raise _Refusal("MANIFEST_UNKNOWN")
                 return Response(status=202, headers=[_API_VERSION])
