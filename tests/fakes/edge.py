@@ -1,0 +1,245 @@
+"""A device for the hooks: a registry, a cluster, a model endpoint and snapd, all in memory but over the real protocols."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any, Self
+
+from snapedge_hooks import __main__ as hooks
+from snapedge_hooks import images
+from snapedge_hooks.images import ImageLayer, ModelLayer, RuntimeImage
+from snapedge_hooks.payload import Model, Payload, RuntimeRequirement, Service
+from snapedge_hooks.snapctl import SnapCtl
+from snapedge_hooks.vocabulary import (
+    Architecture,
+    Digest,
+    GateMode,
+    ModelFormat,
+    RepositoryName,
+    SnapName,
+    SnapVersion,
+)
+
+from .kube import FakeKube, Program
+from .model import Answer, FakeModel, labels
+from .registry import FakeRegistry
+
+NAME = "wine"
+RUNTIMES = "snapedge/runtime-onnx"
+_SNAPCTL = """#!/bin/sh
+echo "$@" >> {folder}/calls
+case "$1" in
+get) cat {folder}/options ;;
+is-connected) test -e {folder}/connected ;;
+esac
+"""
+
+
+class FakeClock:
+    """Time that passes when somebody sleeps, a thousand times as fast as real time otherwise stands."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += max(seconds, 0.001)
+
+
+def layer_tar(files: dict[str, bytes]) -> bytes:
+    """A deterministic layer."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def samples_json(expected: int = 2) -> bytes:
+    """One golden sample: whatever is asked, the label is `expected`."""
+    request = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 1.5]}]}
+    output = {"name": "label", "shape": [1], "datatype": "INT64", "data": [expected], "atol": 0, "rtol": 0}
+    sample = {"name": "row-3", "request": request, "expect": {"outputs": [output]}}
+    return json.dumps({"format": 1, "samples": [sample]}).encode()
+
+
+def runtime_image(version: str = "1.0.0") -> tuple[RuntimeImage, dict[str, bytes]]:
+    """A runtime of two layers, and their files."""
+    files = {
+        "layers/10-base.tar": layer_tar({"etc/os-release": b"debian " + version.encode()}),
+        "layers/40-app.tar": layer_tar({"usr/lib/app.py": b"print('hello')\n" * 1000}),
+    }
+    layers = tuple(
+        ImageLayer(name=name[7:-4], file=name, diff_id=Digest.of(data), digest=Digest.of(data), size=len(data))
+        for name, data in files.items()
+    )
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"User": "65532:65532"},
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+    }
+    runtime = RuntimeImage(
+        name="onnx", version=version, interface=1, architecture=Architecture.AMD64, config=config, layers=layers
+    )
+    return runtime, files
+
+
+class EdgeDevice:
+    """One device. `install` makes a revision current; `run` runs a hook or app of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = FakeModel()
+        self.registry = FakeRegistry()
+        self.kube = FakeKube(folder / "pki", self.model)
+        self.clock = FakeClock()
+        self.revision = 0
+        self.common = folder / "common"
+        self.common.mkdir()
+        self._ctl = folder / "ctl"
+        self._ctl.mkdir()
+        script = self._ctl / "snapctl"
+        script.write_text(_SNAPCTL.format(folder=self._ctl))
+        script.chmod(0o755)
+        self.snapctl = SnapCtl(str(script))
+        self.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.registry.close()
+        self.kube.close()
+        self.model.close()
+
+    def set(self, **options: Any) -> None:
+        """`snap set wine serve.<key>=<value>`; underscores are dashes."""
+        serve = {"registry": self.registry.address} | {key.replace("_", "-"): value for key, value in options.items()}
+        (self._ctl / "options").write_text(json.dumps({"serve": serve}))
+
+    def calls(self) -> list[str]:
+        """What was told to snapd."""
+        path = self._ctl / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def health(self) -> str:
+        """The last health report."""
+        return [call for call in self.calls() if call.startswith("set-health")][-1].removeprefix("set-health ")
+
+    def push_runtime(self, runtime: RuntimeImage, files: dict[str, bytes], *tags: str) -> None:
+        """Have the registry hold a runtime, as its snap leaves it."""
+        blobs = self.registry.blobs.setdefault(RUNTIMES, {})
+        for data in [*files.values(), runtime.config_bytes()]:
+            blobs["sha256:" + hashlib.sha256(data).hexdigest()] = data
+        self.registry.manifests.setdefault(RUNTIMES, {})[runtime.digest] = runtime.manifest()
+        for tag in tags or (runtime.version, str(runtime.interface)):
+            self.registry.tags.setdefault(RUNTIMES, {})[tag] = runtime.digest
+
+    def install(
+        self,
+        version: str,
+        *runtimes: RuntimeImage,
+        expected: int = 2,
+        files: dict[str, bytes] | None = None,
+        gate: GateMode = GateMode.STRICT,
+        connected: bool = True,
+        architecture: Architecture = Architecture.AMD64,
+        max_latency_ms: int | None = None,
+        service: Service | None = None,
+    ) -> Payload:
+        """Make a new revision current; with `files` the runtime is in it."""
+        self.revision += 1
+        snap, data = self.snap, self.folder / f"data-{self.revision}"
+        layer = layer_tar(
+            {
+                f"mnt/models/{NAME}/model.onnx": f"model {version}".encode() * 100,
+                f"mnt/models/{NAME}/samples.json": samples_json(expected),
+            }
+        )
+        model = ModelLayer(file="model.tar", diff_id=Digest.of(layer), size=len(layer))
+        payload = Payload(
+            name=SnapName(NAME),
+            version=SnapVersion(version),
+            architecture=architecture,
+            model=Model(name=SnapName(NAME), format=ModelFormat.ONNX, digest=Digest.of(version.encode()), layer=model),
+            runtime=RuntimeRequirement(
+                name="onnx", interface=1, minimum="1.0", digests=tuple(runtime.digest for runtime in runtimes)
+            ),
+            repository=RepositoryName(NAME),
+            predicted_image=images.compose(runtimes[0], model).digest,
+            image_size=runtimes[0].size + len(layer),
+            service=service or Service(),
+            gate=gate,
+            max_latency_ms=max_latency_ms,
+        )
+        (snap / "payload").mkdir(parents=True)
+        (snap / "payload" / "payload.json").write_bytes(payload.to_json())
+        (snap / "payload" / "model.tar").write_bytes(layer)
+        if files is not None:
+            self._write_runtime(snap, runtimes[0], files)
+        data.mkdir()
+        if connected:
+            self.connect()
+        return payload
+
+    def install_runtime(self, runtime: RuntimeImage, files: dict[str, bytes]) -> None:
+        """Make a revision of a runtime snap current."""
+        self.revision += 1
+        self._write_runtime(self.snap, runtime, files)
+        (self.folder / f"data-{self.revision}").mkdir()
+
+    @property
+    def snap(self) -> Path:
+        return self.folder / f"snap-{self.revision}"
+
+    @staticmethod
+    def _write_runtime(snap: Path, runtime: RuntimeImage, files: dict[str, bytes]) -> None:
+        for name, data in files.items():
+            path = snap / "runtime" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        (snap / "runtime" / "runtime.json").write_bytes(runtime.to_json())
+
+    def connect(self) -> None:
+        """`snap connect wine:mk8s microk8s:microk8s`."""
+        folder = self.folder / f"data-{self.revision}" / "microk8s" / "credentials"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "client.config").write_text(self.kube.kubeconfig())
+        (self._ctl / "connected").touch()
+
+    def serves(self, payload: Payload, runtime: RuntimeImage, answer: Answer | None = None, **program: Any) -> str:
+        """Say what the pods of a payload on a runtime do; the image's digest."""
+        digest = images.compose(runtime, payload.model.layer).digest
+        if not program or answer is not None:
+            program["answer"] = answer or labels(2)
+        self.kube.programs[digest] = Program(**program)
+        return digest
+
+    def environment(self) -> dict[str, str]:
+        """What snapd sets."""
+        return {
+            "SNAP": str(self.snap),
+            "SNAP_COMMON": str(self.common),
+            "SNAP_DATA": str(self.folder / f"data-{self.revision}"),
+            "SNAP_INSTANCE_NAME": NAME,
+            "SNAP_REVISION": str(self.revision),
+            "SNAP_ARCH": "amd64",
+        }
+
+    def run(self, name: str, *arguments: str) -> int:
+        """Run a hook or app of the current revision; its exit code."""
+        return hooks.main([name, *arguments], self.environment(), snapctl=self.snapctl, clock=self.clock)
