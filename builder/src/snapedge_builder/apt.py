@@ -1,8 +1,9 @@
 """The one door to apt: which packages a base needs, and their files.
 
-apt runs with folders of its own inside the build cache, for any architecture, as any user: it reads the host's mirrors,
-keys, credentials and `Acquire` settings and changes nothing of the host's. Its solver decides, its methods download, its
-keys are what is trusted; package files are then known by their sha256 alone, and taken from the cache where they are.
+apt runs with folders of its own inside the build cache, for any architecture, as any user: it reads the host's
+mirrors, keys, credentials and `Acquire` settings and changes nothing of the host's. Its solver decides, its methods
+download, its keys are what is trusted; package files are then known by their sha256 alone, and taken from the cache
+where they are.
 
     AptError                    apt failed in a way not told apart here
       PackagesUnknownError      the suite does not have a package that was asked for
@@ -12,8 +13,8 @@ keys are what is trusted; package files are then known by their sha256 alone, an
 
 from __future__ import annotations
 
+import contextlib
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,14 @@ _HOST_FOLDERS = {
     "sourceparts": "Dir::Etc::sourceparts/d",
 }
 _URI = re.compile(r"'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+)(?: (?P<hash>\S*))?")
-_AWAY = ("Could not resolve", "Could not connect", "Unable to connect", "Connection failed", "Connection timed out", "Temporary failure")
+_AWAY = (
+    "Could not resolve",
+    "Could not connect",
+    "Unable to connect",
+    "Connection failed",
+    "Connection timed out",
+    "Temporary failure",
+)
 _GONE = ("404  Not Found", "404 Not Found", "Hash Sum mismatch", "File not found", "Size mismatch", "410  Gone")
 
 
@@ -184,7 +192,9 @@ def read_host() -> HostApt:
     return HostApt(
         entries=tuple(sources.read_sources(files)),
         acquire=tuple(line for line in dump.output.splitlines() if _carries_over(line)),
-        folders=tuple((name, folders[name]) for name in ("trusted", "trustedparts", "netrc", "netrcparts") if name in folders),
+        folders=tuple(
+            (name, folders[name]) for name in ("trusted", "trustedparts", "netrc", "netrcparts") if name in folders
+        ),
     )
 
 
@@ -192,7 +202,9 @@ def _carries_over(line: str) -> bool:
     """Whether a setting of the host concerns how files are fetched, and not what its own apt keeps of them."""
     if not line.startswith("Acquire::") or line.endswith(' "";'):
         return False
-    return not line.startswith(("Acquire::IndexTargets", "Acquire::Changelogs", "Acquire::GzipIndexes", "Acquire::Languages"))
+    return not line.startswith(
+        ("Acquire::IndexTargets", "Acquire::Changelogs", "Acquire::GzipIndexes", "Acquire::Languages")
+    )
 
 
 class Apt:
@@ -226,7 +238,14 @@ class Apt:
         updated = self._run("apt-get", "-qq", "-o", "APT::Update::Error-Mode=any", "update", seconds=_UPDATE_SECONDS)
         self._check(updated, "read the package lists")
         asked = self._run(
-            "apt-get", "-qq", "install", "--yes", "--no-install-recommends", "--print-uris", *names, seconds=_SOLVE_SECONDS
+            "apt-get",
+            "-qq",
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            "--print-uris",
+            *names,
+            seconds=_SOLVE_SECONDS,
         )
         unknown = re.findall(r"Unable to locate package (\S+)", asked.errors)
         unknown += re.findall(r"Package '?([^'\s]+)'? has no installation candidate", asked.errors)
@@ -235,7 +254,9 @@ class Apt:
         self._check(asked, "resolve the packages")
         offers = [match.groupdict() for match in map(_URI.match, asked.output.splitlines()) if match]
         wanted = [_identity(offer["file"]) for offer in offers]
-        shown = self._run("apt-cache", "show", *(f"{name}={version}" for name, version in wanted), seconds=_SOLVE_SECONDS)
+        shown = self._run(
+            "apt-cache", "show", *(f"{name}={version}" for name, version in wanted), seconds=_SOLVE_SECONDS
+        )
         self._check(shown, "show the packages")
         for index in self._root.glob("*pkgcache.bin"):
             index.unlink(missing_ok=True)  # 70 MB that apt makes from the lists in a second
@@ -257,12 +278,20 @@ class Apt:
         ]
         return tuple(sorted(found, key=lambda package: package.name))
 
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Hold these folders of apt's: one of its programs at a time works in them."""
+        return self._cache.alone("apt", Digest.of(f"{self.suite} {self.architecture}".encode()))
+
     def fetch(self, packages: Iterable[Package]) -> None:
         """Have the packages' files in the cache; those that are there, whole, are not asked for.
 
         Raises:
             AptError: a file cannot be had, or is not what was resolved.
         """
+        with self.alone():
+            self._fetch(packages)
+
+    def _fetch(self, packages: Iterable[Package]) -> None:
         missing = [package for package in packages if self._cache.find_blob(package.digest) is None]
         if not missing:
             return
@@ -339,10 +368,6 @@ class Apt:
         if file and any(sign in outcome.errors for sign in _GONE):
             raise PackageWithdrawnError(file, outcome.errors)
         raise AptError(what, outcome.errors)
-
-    def forget(self) -> None:
-        """Remove the lists and partial downloads; what apt made unreadable is made anew from nothing."""
-        shutil.rmtree(self._root, ignore_errors=True)
 
 
 def _identity(file: str) -> tuple[str, str]:

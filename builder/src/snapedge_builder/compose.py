@@ -1,73 +1,51 @@
 """The compose backend: a runtime image for any architecture, with no daemon, no root and no emulation.
 
-    resolve      which packages and wheels a declaration stands for now; asked of mirrors and index once, then noted
-    runtime_key  the hash of everything the image follows from
-    build        the layers, in the cache, and the image made of them
+Layers follow from inputs whose hash is their key in the cache: the base from its packages, the wheels' layers from the
+wheels, the app layer from the server's sources, all of them from this builder's own code too. Where nothing changed, a
+build reads notes and hashes the layers it hands out.
 
-Resolving is asked again with `refresh`, or when the declaration, the lock or this host's package sources change; it does
-not age by itself, so that building twice gives the same bytes. Where nothing changed, a build reads notes and hashes the
-layers it hands out.
-
-Callers outside this half of the builder use `runtimes.read_runtime`, `build_runtimes` and `BuiltRuntime`:
+Callers outside this half of the builder use:
 
     declaration = runtimes.read_runtime(Path("snaps/runtime-onnx"))
-    built = compose.build_runtimes(declaration, declaration.architectures, cache=Cache(root), progress=Silence())
-    built[Architecture.ARM64].image.to_json()            # runtime.json
-    built[Architecture.ARM64].layers["10-base"]          # the tar that belongs at layers/10-base.tar
+    resolutions = resolution.resolve_all(declaration, declaration.architectures, cache=cache)
+    compose.runtime_key(resolutions[Architecture.ARM64])  # the hash of everything the image follows from
+    built = compose.build_runtimes(declaration, declaration.architectures, cache=cache, progress=progress)
+    built[Architecture.ARM64].image.to_json()             # runtime.json
+    built[Architecture.ARM64].layers["10-base"]           # the tar that belongs at layers/10-base.tar
+    built[Architecture.ARM64].record                      # what went in; record.sbom(...) says it in CycloneDX
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from snapedge_hooks.document import DocumentError, Fields, canonical_json
 from snapedge_hooks.images import EPOCH, RuntimeImage
 from snapedge_hooks.vocabulary import Architecture, Digest
 
-from . import apt, debs, gates, rootfs, trees, wheels
-from .apt import Apt, HostApt, Package
+from . import apt, bytecode, debs, gates, rootfs, trees, wheels
+from .apt import Apt
+from .bytecode import Compiler
 from .cache import Cache
-from .gates import Linkage, Platform
+from .gates import Linkage
 from .layers import Layer, write_layer
 from .progress import Progress, Silence
 from .record import BuildRecord, Ingredient
+from .resolution import Resolution, resolve_all
 from .runtimes import ImageProject, RuntimeDeclaration
 from .trees import Tree
-from .wheels import SITE_PACKAGES, InstalledWheel, Wheel
-
-T = TypeVar("T")
+from .wheels import SITE_PACKAGES, InstalledWheel
 
 APP = "usr/lib/snapedge/app"
 OWN_LAYER_BYTES = 5_000_000
 """A wheel of this size or more is a layer of its own, so that a new version of another one leaves its bytes alone."""
-_RECIPE = ("apt", "compose", "debs", "elf", "gates", "layers", "patterns", "rootfs", "trees", "wheels")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
-    """What a declaration stands for, on one architecture.
-
-    Attributes:
-        declaration: that was resolved.
-        platform: what the base offers.
-        packages: of the base, all of them.
-        wheels: of the server.
-    """
-
-    declaration: RuntimeDeclaration
-    platform: Platform
-    packages: tuple[Package, ...]
-    wheels: tuple[Wheel, ...]
-
-    @property
-    def architecture(self) -> Architecture:
-        """That it was resolved for."""
-        return self.platform.architecture
+_RECIPE = ("apt", "bytecode", "compose", "debs", "elf", "gates", "layers", "patterns", "rootfs", "trees", "wheels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,53 +96,6 @@ class _Part:
         )
 
 
-def resolve(
-    declaration: RuntimeDeclaration,
-    architecture: Architecture,
-    *,
-    cache: Cache,
-    host: HostApt | None = None,
-    refresh: bool = False,
-    progress: Progress | None = None,
-) -> Resolution:
-    """Which packages and wheels the declaration stands for.
-
-    Args:
-        declaration: of the runtime.
-        architecture: to resolve for.
-        cache: where the answer is noted.
-        host: this host's apt, if it was read already.
-        refresh: ask the mirrors again, whatever was noted.
-        progress: told when mirrors or index are asked.
-
-    Raises:
-        BuilderError: a source, package or wheel cannot be had; no file was made.
-    """
-    tell = progress or Silence()
-    door = Apt(host or apt.read_host(), suite=declaration.suite, architecture=architecture, cache=cache)
-    key = _hash("packages", declaration.suite, str(architecture), list(declaration.packages), door.sources)
-    with cache.alone("packages", key):
-        packages = None if refresh else _noted(cache, "packages", key, Package.read)
-        if packages is None:
-            task = f"resolve packages {architecture}"
-            tell.start(task)
-            packages = door.resolve(declaration.packages)
-            cache.write_note("packages", key, {"items": [package.to_value() for package in packages]})
-            tell.done(task, f"{len(packages)} packages")
-    platform = rootfs.platform_of(packages, suite=declaration.suite, architecture=architecture)
-    lock = declaration.project.lock
-    key = _hash("wheels", Digest.of_file(lock), str(architecture), list(platform.glibc), list(platform.python))
-    with cache.alone("wheels", key):
-        found = _noted(cache, "wheels", key, Wheel.read)
-        if found is None:
-            task = f"resolve wheels {architecture}"
-            tell.start(task)
-            found = wheels.resolve(lock, platform)
-            cache.write_note("wheels", key, {"items": [wheel.to_value() for wheel in found]})
-            tell.done(task, f"{len(found)} wheels")
-    return Resolution(declaration=declaration, platform=platform, packages=packages, wheels=found)
-
-
 def runtime_key(resolution: Resolution) -> Digest:
     """The hash of everything the image follows from, its server's sources and this builder's own code included."""
     declaration = resolution.declaration
@@ -177,11 +108,13 @@ def runtime_key(resolution: Resolution) -> Digest:
         [list(pair) for pair in declaration.project.environment],
         _base_key(resolution),
         _wheels_key(resolution),
-        _app_key(declaration.project),
+        _app_key(resolution),
     )
 
 
-def build(resolution: Resolution, *, cache: Cache, progress: Progress | None = None) -> BuiltRuntime:
+def build(
+    resolution: Resolution, *, compiler: Compiler, cache: Cache, progress: Progress | None = None
+) -> BuiltRuntime:
     """The image that was resolved. Layers whose inputs did not change come from the cache.
 
     Raises:
@@ -190,9 +123,12 @@ def build(resolution: Resolution, *, cache: Cache, progress: Progress | None = N
     tell = progress or Silence()
     declaration, architecture = resolution.declaration, resolution.architecture
     parts = [
-        _part(cache, "base", _base_key(resolution), tell, architecture, lambda: _build_base(resolution, cache)),
-        _part(cache, "site", _wheels_key(resolution), tell, architecture, lambda: _build_wheels(resolution, cache)),
-        _part(cache, "app", _app_key(declaration.project), tell, architecture, lambda: _build_app(resolution, cache)),
+        _part(cache, kind, key, tell, architecture, functools.partial(make, resolution, compiler, cache))
+        for kind, key, make in (
+            ("base", _base_key(resolution), _build_base),
+            ("site", _wheels_key(resolution), _build_wheels),
+            ("app", _app_key(resolution), _build_app),
+        )
     ]
     gates.check_linkage(
         (linkage for part in parts for linkage in part.linkages),
@@ -250,31 +186,37 @@ def build_runtimes(
     Raises:
         BuilderError: the first failure, in the order of the architectures, once all of them have ended.
     """
-    wanted = list(architectures)
-    host = apt.read_host()
+    resolutions = resolve_all(declaration, architectures, cache=cache, refresh=refresh, progress=progress)
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=len(resolutions) or 1, thread_name_prefix="build"))
+        compiler = _compiler(declaration, resolutions, scratch=stack.enter_context(cache.scratch()), cache=cache)
 
-    def resolve_one(architecture: Architecture) -> Resolution:
-        return resolve(declaration, architecture, cache=cache, host=host, refresh=refresh, progress=progress)
+        def build_one(resolution: Resolution) -> BuiltRuntime:
+            return build(resolution, compiler=compiler, cache=cache, progress=progress)
 
-    def build_one(resolution: Resolution) -> BuiltRuntime:
-        return build(resolution, cache=cache, progress=progress)
-
-    with ThreadPoolExecutor(max_workers=max(1, len(wanted)), thread_name_prefix="build") as pool:
-        resolutions = list(pool.map(resolve_one, wanted))
-        return dict(zip(wanted, pool.map(build_one, resolutions), strict=True))
+        return dict(zip(resolutions, pool.map(build_one, resolutions.values()), strict=True))
 
 
-def _build_base(resolution: Resolution, cache: Cache) -> _Part:
+def _compiler(
+    declaration: RuntimeDeclaration, resolutions: Mapping[Architecture, Resolution], *, scratch: Path, cache: Cache
+) -> Compiler:
+    """The compiler for all of them: one suite, so one Python."""
+    door = Apt(apt.read_host(), suite=declaration.suite, architecture=bytecode.host_architecture(), cache=cache)
+    any_one = next(iter(resolutions.values()))
+    return Compiler(any_one.interpreter, any_one.platform.python, fetch=door.fetch, scratch=scratch, cache=cache)
+
+
+def _build_base(resolution: Resolution, compiler: Compiler, cache: Cache) -> _Part:
     declaration = resolution.declaration
     door = Apt(apt.read_host(), suite=declaration.suite, architecture=resolution.architecture, cache=cache)
-    with cache.alone("fetch", _hash("fetch", declaration.suite, str(resolution.architecture))):
-        door.fetch(resolution.packages)
+    useful = rootfs.useful(resolution.packages, named=declaration.packages)
+    door.fetch(useful)
     with cache.scratch() as scratch:
         unpacked = [
-            debs.unpack(package, cache.blob_path(package.digest), scratch=scratch, cache=cache)
-            for package in resolution.packages
+            debs.unpack(package, cache.blob_path(package.digest), scratch=scratch, cache=cache) for package in useful
         ]
         base = rootfs.assemble(unpacked, named=declaration.packages, prune=declaration.prune)
+        compiler.compile(base.tree, scratch=scratch)
         name = "10-base"
         linkage = gates.check_layer(base.tree, resolution.platform, layer=name)
         layer = write_layer(base.tree, name=name, cache=cache)
@@ -291,15 +233,21 @@ def _build_base(resolution: Resolution, cache: Cache) -> _Part:
         )
         for deb in base.kept
     ]
-    return _Part(layers=(layer,), linkages=(linkage,), ingredients=tuple(ingredients), dropped=base.dropped)
+    skipped = {package.name for package in resolution.packages} - {package.name for package in useful}
+    dropped = {**dict.fromkeys(sorted(skipped), "only maintainer scripts use it"), **base.dropped}
+    return _Part(layers=(layer,), linkages=(linkage,), ingredients=tuple(ingredients), dropped=dropped)
 
 
-def _build_wheels(resolution: Resolution, cache: Cache) -> _Part:
+def _build_wheels(resolution: Resolution, compiler: Compiler, cache: Cache) -> _Part:
     project = resolution.declaration.project
     with cache.scratch() as scratch:
         installed = wheels.install(
             resolution.wheels, resolution.platform, prune=project.prune, scratch=scratch, cache=cache
         )
+        for item in installed:
+            own = scratch / item.wheel.name
+            own.mkdir()
+            compiler.compile(item.tree, scratch=own)
         layers: list[Layer] = []
         linkages: list[Linkage] = []
         ingredients: list[Ingredient] = []
@@ -335,11 +283,13 @@ def _wheel_ingredient(item: InstalledWheel, architecture: Architecture, layer: s
     )
 
 
-def _build_app(resolution: Resolution, cache: Cache) -> _Part:
+def _build_app(resolution: Resolution, compiler: Compiler, cache: Cache) -> _Part:
     name = "40-app"
     tree = _app_tree(resolution.declaration.project)
-    linkage = gates.check_layer(tree, resolution.platform, layer=name)
-    layer = write_layer(tree, name=name, cache=cache)
+    with cache.scratch() as scratch:
+        compiler.compile(tree, scratch=scratch)
+        linkage = gates.check_layer(tree, resolution.platform, layer=name)
+        layer = write_layer(tree, name=name, cache=cache)
     return _Part(layers=(layer,), linkages=(linkage,), ingredients=(), dropped={})
 
 
@@ -409,6 +359,7 @@ def _base_key(resolution: Resolution) -> Digest:
     return _hash(
         "base",
         _recipe(),
+        _interpreter_versions(resolution),
         str(resolution.architecture),
         list(declaration.packages),
         list(declaration.prune),
@@ -421,6 +372,7 @@ def _wheels_key(resolution: Resolution) -> Digest:
     return _hash(
         "site",
         _recipe(),
+        _interpreter_versions(resolution),
         str(resolution.architecture),
         list(platform.glibc),
         list(platform.python),
@@ -429,9 +381,15 @@ def _wheels_key(resolution: Resolution) -> Digest:
     )
 
 
-def _app_key(project: ImageProject) -> Digest:
-    files = [[path, file.executable, Digest.of(file.read())] for path, file in _app_tree(project).files()]
-    return _hash("app", _recipe(), files)
+def _app_key(resolution: Resolution) -> Digest:
+    tree = _app_tree(resolution.declaration.project)
+    files = [[path, file.executable, Digest.of(file.read())] for path, file in tree.files()]
+    return _hash("app", _recipe(), _interpreter_versions(resolution), list(resolution.platform.python), files)
+
+
+def _interpreter_versions(resolution: Resolution) -> list[list[str]]:
+    """What decides the byte code: the compiler's version, on whatever host it runs."""
+    return [[package.source, package.version] for package in resolution.interpreter if "python" in package.name]
 
 
 @functools.cache
@@ -439,16 +397,6 @@ def _recipe() -> str:
     """The code that decides what layers are made of: another version of it may make others of the same inputs."""
     folder = Path(__file__).parent
     return Digest.of(b"".join((folder / f"{name}.py").read_bytes() for name in _RECIPE))
-
-
-def _noted(cache: Cache, kind: str, key: Digest, read: Callable[[Fields], T]) -> tuple[T, ...] | None:
-    note = cache.find_note(kind, key)
-    if note is None:
-        return None
-    try:
-        return tuple(read(item) for item in Fields(note, what=f"cache note {kind}").objects("items"))
-    except DocumentError:
-        return None  # written by another version of the builder
 
 
 def _hash(*values: Any) -> Digest:

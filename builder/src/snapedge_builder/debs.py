@@ -49,9 +49,7 @@ def unpack(package: Package, file: Path, *, scratch: Path, cache: Cache) -> Deb:
     """
     spool = scratch / f"{package.digest.hex}.tar"
     with cache.guard(), spool.open("wb") as output:
-        done = processes.run(
-            ["dpkg-deb", "--fsys-tarfile", file], package="dpkg", seconds=_SECONDS, output=output
-        )
+        done = processes.run(["dpkg-deb", "--fsys-tarfile", file], package="dpkg", seconds=_SECONDS, output=output)
     if done.status:
         if done.says_no_room:
             raise CacheFullError(cache.root)
@@ -75,7 +73,9 @@ def _read(archive: tarfile.TarFile, spool: Path, origin: str) -> Tree:
             content = Slice(path=spool, offset=member.offset_data, size=member.size)
             tree.add(
                 path,
-                File(content=content, executable=bool(member.mode & 0o111), origin=origin, raw_mode=member.mode & 0o7777),
+                File(
+                    content=content, executable=bool(member.mode & 0o111), origin=origin, raw_mode=member.mode & 0o7777
+                ),
             )
         elif member.issym():
             tree.add(path, Link(target=member.linkname, origin=origin))

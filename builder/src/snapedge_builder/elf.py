@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ _MAGIC = b"\x7fELF"
 _GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
 
 
-class ElfBroken(ValueError):
+class ElfDamagedError(ValueError):
     """The file begins like ELF and is not."""
 
 
@@ -48,35 +49,36 @@ def is_elf(file: File) -> bool:
     return file.size > len(_MAGIC) and file.read(len(_MAGIC)) == _MAGIC
 
 
+@functools.lru_cache(maxsize=4096)
 def read(file: File) -> Elf:
     """What the file says.
 
     Raises:
-        ElfBroken: it cannot be read to its end.
+        ElfDamagedError: it cannot be read to its end.
     """
     try:
         return _read(ELFFile(file.open()))
     except (ELFError, struct.error, UnicodeDecodeError, OverflowError, KeyError, IndexError, AttributeError) as error:
         # pyelftools answers a damaged table with whatever its parser trips over.
-        raise ElfBroken(f"damaged ELF file ({error})") from error
+        raise ElfDamagedError(f"damaged ELF file ({error})") from error
 
 
 def _read(elf: ELFFile) -> Elf:
     machine = str(elf.header["e_machine"])
     soname, needed, loader, versions = "", [], "", set[tuple[int, int]]()
     dynamic = False
-    for segment in elf.iter_segments("PT_INTERP"):
-        loader = str(segment.get_interp_name())
     for section in elf.iter_sections():
         if isinstance(section, DynamicSection):
             dynamic = True
             for tag in section.iter_tags():
                 if tag.entry.d_tag == "DT_NEEDED":
-                    needed.append(str(tag.needed))
+                    needed.append(str(tag.needed))  # type: ignore[attr-defined]  # pyelftools sets it by the tag's kind
                 elif tag.entry.d_tag == "DT_SONAME":
-                    soname = str(tag.soname)
+                    soname = str(tag.soname)  # type: ignore[attr-defined]  # likewise
         elif isinstance(section, GNUVerNeedSection):
             versions |= _glibc_versions(section)
+        elif section.name == ".interp":
+            loader = section.data().rstrip(b"\0").decode("utf-8")
     return Elf(
         machine=machine,
         soname=soname,

@@ -131,7 +131,7 @@ def check_linkage(linkages: Iterable[Linkage], *, image: str, architecture: Arch
 def _check_elf(path: str, node: File, platform: Platform, breaches: list[str]) -> elf.Elf | None:
     try:
         found = elf.read(node)
-    except elf.ElfBroken as error:
+    except elf.ElfDamagedError as error:
         breaches.append(f"{path} is a {error}")
         return None
     if found.machine != platform.architecture.elf_machine:

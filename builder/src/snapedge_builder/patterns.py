@@ -1,37 +1,47 @@
-"""Globs over the paths of a tree: `*` and `?` stay within a name, `**` crosses slashes."""
+"""Globs over the paths of a tree: `*` and `?` stay within a name, `**` crosses slashes, `{a,b}` is one or the other."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 
+_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\{|\}|,|[^*?{},]+")
+_PLAIN = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
 
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """A predicate: the path, or a directory it lies in, is matched by one of the globs."""
+    """A predicate: the path, or a directory it lies in, is matched by one of the globs.
+
+    Raises:
+        ValueError: a glob's braces are not closed.
+    """
     texts = [_regular_expression(pattern) for pattern in patterns]
     if not texts:
-        return lambda path: False
+        return _matches_nothing
     expression = re.compile("(?:" + "|".join(texts) + r")(?:/.*)?\Z", re.DOTALL)
     return lambda path: expression.match(path) is not None
 
 
+def _matches_nothing(_path: str) -> bool:
+    return False
+
+
+@functools.cache
 def _regular_expression(pattern: str) -> str:
     parts: list[str] = []
-    rest = pattern.strip("/")
-    while rest:
-        if rest.startswith("**/"):
-            parts.append("(?:.*/)?")
-            rest = rest[3:]
-        elif rest.startswith("**"):
-            parts.append(".*")
-            rest = rest[2:]
-        elif rest[0] == "*":
-            parts.append("[^/]*")
-            rest = rest[1:]
-        elif rest[0] == "?":
-            parts.append("[^/]")
-            rest = rest[1:]
+    depth = 0
+    for piece in _TOKEN.findall(pattern.strip("/")):
+        if piece == "{":
+            depth += 1
+            parts.append("(?:")
+        elif piece == "}" and depth:
+            depth -= 1
+            parts.append(")")
+        elif piece == "," and depth:
+            parts.append("|")
         else:
-            parts.append(re.escape(rest[0]))
-            rest = rest[1:]
+            parts.append(_PLAIN.get(piece) or re.escape(piece))
+    if depth:
+        raise ValueError(f"{pattern!r} has a brace that is not closed")
     return "".join(parts)

@@ -1,8 +1,8 @@
 """The base of an image: unpacked packages, and what their maintainer scripts would have done.
 
 No script of a package is run, so what an image needs of their work is done here, the same for every architecture:
-merged-usr links, users, the CA bundle, `/tmp`, mount points, and a dpkg status that scanners can read. What is left out:
-documentation but the copyright files, locales, character set converters, byte code, and packages nothing here runs:
+merged-usr links, users, the CA bundle, `/tmp`, mount points, and a dpkg status that scanners can read. What is left
+out: documentation but the copyright files, locales, character set converters, and packages nothing here runs:
 
 1. what only maintainer scripts use (dpkg, debconf, perl-base, ...), unless it was asked for by name;
 2. a library package that came as a dependency, when no file that stays needs one of its libraries.
@@ -28,7 +28,7 @@ from .gates import Platform
 from .patterns import matcher
 from .trees import Directory, File, Link, Tree
 
-_SCRIPTS_ONLY = frozenset({"dpkg", "tar", "debconf", "debconf-2.0", "cdebconf", "perl-base", "mawk", "sed", "libc-bin"})
+SCRIPTS_ONLY = frozenset({"dpkg", "tar", "debconf", "debconf-2.0", "cdebconf", "perl-base", "mawk", "sed", "libc-bin"})
 _DROPPED = (
     "usr/share/man",
     "usr/share/info",
@@ -72,7 +72,9 @@ class BaseError(BuilderError):
     """The packages of a base lack what our servers stand on."""
 
     def __init__(self, suite: str, lack: str) -> None:
-        super().__init__(f"the base of suite {suite} has no {lack}", resolution=f"add {lack} to base.packages in runtime.yaml")
+        super().__init__(
+            f"the base of suite {suite} has no {lack}", resolution=f"add {lack} to base.packages in runtime.yaml"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +112,17 @@ def platform_of(packages: Iterable[Package], *, suite: str, architecture: Archit
     return Platform(architecture=architecture, glibc=glibc, python=python)
 
 
+def useful(packages: Iterable[Package], *, named: Iterable[str]) -> tuple[Package, ...]:
+    """Packages less those that only maintainer scripts use, which need not even be fetched."""
+    kept = frozenset(named)
+    return tuple(package for package in packages if package.name in kept or package.name not in SCRIPTS_ONLY)
+
+
 def assemble(debs: Sequence[Deb], *, named: Iterable[str], prune: Iterable[str]) -> Base:
     """The base of these packages.
 
     Args:
-        debs: all that were resolved.
+        debs: the useful ones of those that were resolved.
         named: packages asked for by name: they are kept whatever needs them.
         prune: globs of further files that do not run.
 
@@ -152,18 +160,14 @@ def _unneeded(debs: Sequence[Deb], trees: Mapping[str, Tree], named: frozenset[s
             for dependency in depends[name]
             if dependency in trees
             and dependency not in reached
-            and dependency not in _SCRIPTS_ONLY
             and (not facts[dependency].is_library or facts[dependency].offered & needed)
         }
         # A library can be needed through a package that merely depends on one that depends on it.
-        more |= {name for name in trees.keys() - reached - _SCRIPTS_ONLY if facts[name].offered & needed}
+        more |= {name for name in trees.keys() - reached if facts[name].offered & needed}
         if not more:
             break
         reached |= more
-    return {
-        name: "only maintainer scripts use it" if name in _SCRIPTS_ONLY else "nothing in the image needs it"
-        for name in sorted(trees.keys() - reached)
-    }
+    return dict.fromkeys(sorted(trees.keys() - reached), "nothing in the image needs it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +188,7 @@ class _Facts:
                 continue
             try:
                 found = elf.read(file)
-            except elf.ElfBroken:
+            except elf.ElfDamagedError:
                 continue  # the gates say so, with its name
             needed |= set(found.needed)
             if found.soname:

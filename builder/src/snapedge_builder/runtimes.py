@@ -24,6 +24,7 @@ from typing import Any
 
 from snapedge_hooks.vocabulary import Architecture, ModelFormat, SnapVersion
 
+from .patterns import matcher
 from .yamldocument import DeclarationError, Section, read_yaml
 
 FILE_NAME = "runtime.yaml"
@@ -105,6 +106,10 @@ def read_runtime(folder: Path) -> RuntimeDeclaration:
     suite = base.parsed("suite", _checked(_SUITE, "a suite name"))
     packages = _packages(base)
     prune = tuple(base.texts("prune", default=[]))
+    try:
+        matcher(prune)
+    except ValueError as error:
+        raise base.error("prune", str(error)) from error
     base.done()
     architectures = _architectures(top)
     top.done()
@@ -141,7 +146,10 @@ def read_project(folder: Path) -> ImageProject:
         raise DeclarationError(name, None, "has no table [tool.snapedge.image]", resolution="see contracts.md, Image")
     for key in sorted(table.keys() - _PROJECT_KEYS):
         raise DeclarationError(
-            name, None, f"tool.snapedge.image: unknown key {key!r}", resolution=f"known: {', '.join(sorted(_PROJECT_KEYS))}"
+            name,
+            None,
+            f"tool.snapedge.image: unknown key {key!r}",
+            resolution=f"known: {', '.join(sorted(_PROJECT_KEYS))}",
         )
     project = ImageProject(
         folder=folder,
@@ -151,6 +159,10 @@ def read_project(folder: Path) -> ImageProject:
         prune=tuple(_texts(name, table, "prune", optional=True)),
         environment=_environment(name, table),
     )
+    try:
+        matcher(project.prune)
+    except ValueError as error:
+        raise DeclarationError(name, None, f"tool.snapedge.image.prune: {error}") from error
     for source in project.sources:
         if not source.is_dir():
             raise DeclarationError(name, None, f"tool.snapedge.image.sources: there is no folder {source.name!r}")

@@ -20,7 +20,9 @@ from snapedge_hooks.vocabulary import Architecture
 
 from .errors import BuilderError
 
-_ONE_LINE = re.compile(r"(?P<type>deb|deb-src)\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<rest>.*)")
+_ONE_LINE = re.compile(
+    r"(?P<type>deb|deb-src)\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<rest>.*)"
+)
 _OPTION_FIELDS = {
     "arch": "Architectures",
     "lang": "Languages",
@@ -171,9 +173,7 @@ def select(entries: Iterable[SourceEntry], *, suite: str, architecture: Architec
         candidates = [entry for entry in open_ones if name in entry.suites]
         candidates = candidates or [entry for entry in offered if name in entry.suites]
         for entry in candidates:
-            chosen = SourceEntry(
-                uris=entry.uris, suites=(name,), components=entry.components, options=entry.options
-            )
+            chosen = SourceEntry(uris=entry.uris, suites=(name,), components=entry.components, options=entry.options)
             if chosen not in found:
                 found.append(chosen)
     if not any(entry.suites == (suite,) for entry in found):

@@ -160,10 +160,7 @@ def normal_path(name: str, *, origin: str) -> str:
 
 def link_destination(path: str, target: str) -> str | None:
     """Where a link points, as a path of the tree; None if it leads out of the root."""
-    if target.startswith("/"):
-        joined = target.lstrip("/")
-    else:
-        joined = posixpath.join(posixpath.dirname(path), target)
+    joined = target.lstrip("/") if target.startswith("/") else posixpath.join(posixpath.dirname(path), target)
     depth = 0
     for part in joined.split("/"):
         if part == "..":

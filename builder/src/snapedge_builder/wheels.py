@@ -17,6 +17,7 @@ import base64
 import csv
 import hashlib
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,14 @@ _MISSING = re.compile(r"(?:Because |and )([A-Za-z0-9._-]+)==(\S+) has no (?:usab
 _LICENCE_EXPRESSION = re.compile(r"^License-Expression:[ \t]*(\S.*)$", re.MULTILINE)
 _LICENCE = re.compile(r"^License:[ \t]*(\S.{0,80})$", re.MULTILINE)
 _CLASSIFIER = re.compile(r"^Classifier: License :: (?:OSI Approved :: )?(.+)$", re.MULTILINE)
-_NO_ROUTE = ("Request failed", "error sending request", "client error (Connect)", "dns error", "operation timed out", "network was disabled")
+_NO_ROUTE = (
+    "Request failed",
+    "error sending request",
+    "client error (Connect)",
+    "dns error",
+    "operation timed out",
+    "network was disabled",
+)
 # What pip's and uv's bookkeeping, C compilers and type checkers read, and programs do not.
 _DROPPED = (
     "bin",
@@ -91,7 +99,7 @@ class WheelMissingError(BuilderError):
     def __init__(self, requirement: str, platform: Platform, messages: str) -> None:
         python, glibc = ".".join(map(str, platform.python)), ".".join(map(str, platform.glibc))
         super().__init__(
-            f"{requirement} has no wheel for {platform.architecture} (Python {python}, glibc {glibc}, pinned in the lock)",
+            f"{requirement} has no wheel for {platform.architecture} (Python {python}, glibc {glibc})",
             details=messages.strip(),
             resolution=f"lock a version that has one, put a wheel built for {platform.architecture} into an index of "
             f"your own, or leave {platform.architecture} out of `architectures`",
@@ -258,7 +266,7 @@ def install(
 
 
 def _uv(command: list[str | Path], rest: Sequence[str | Path], *, seconds: float) -> processes.Outcome:
-    tool = processes.find("uv", package=_PACKAGE, folders=[Path.cwd() / ".tools" / "bin"])
+    tool = processes.find("uv", package=_PACKAGE, folders=[Path(sys.prefix).parent / ".tools" / "bin"])
     environment = {"UV_NO_INSTALLER_METADATA": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
     return processes.run([tool, *command, *rest], package=_PACKAGE, seconds=seconds, environment=environment)
 
