@@ -76,12 +76,16 @@ class Snapd:
         """Every change that is remembered, by number."""
         return self.machine.state.changes
 
+    def seed(self, kubeconfig: str) -> None:
+        """Puts the snaps in place that a device is born with, and the cluster's credentials into microk8s."""
+        self.machine.seed()
+        self.machine.write_credentials(kubeconfig)
+        self.machine.save()
+
     async def start(self) -> None:
         """Boots: what a power cut left is ended, services start, cut-off changes go on."""
         machine = self.machine
         machine.ledger.end_leftovers()
-        machine.seed()
-        machine.save()
         unfinished = [change for change in machine.state.changes.values() if not change.is_ready]
         busy = {name for change in unfinished for name in change.snaps}
         await machine.start_enabled(name for name in machine.state.snaps if name not in busy)

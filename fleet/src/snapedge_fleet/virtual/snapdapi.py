@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,9 @@ from .changes import Change
 from .snapctl import SnapctlError, UnsuccessfulError
 from .snapd import RefusedError, SideloadOptions, Snapd
 
-_LONGEST_SOCKET_PATH: Final = 107
+LONGEST_SOCKET_PATH: Final = 107
+"""Bytes of a path that the kernel takes for a unix socket."""
+
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -37,15 +39,16 @@ class SocketPathError(SnapedgeError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} is too long for a unix socket ({len(os.fsencode(path))} bytes of at most {_LONGEST_SOCKET_PATH})",
+            f"{path} is too long for a unix socket ({len(os.fsencode(path))} bytes of at most {LONGEST_SOCKET_PATH})",
             resolution="choose a shorter folder",
         )
 
 
 class SnapdApi:
-    """Serves a `Snapd` on a socket."""
+    """Serves a `Snapd` on a socket; `about` answers GET /virtual, which is no path of snapd's."""
 
-    def __init__(self, snapd: Snapd, path: Path) -> None:
+    def __init__(self, snapd: Snapd, path: Path, *, about: Callable[[], Mapping[str, Any]] = dict) -> None:
+        self._tell_about = about
         self._snapd = snapd
         self._machine = snapd.machine
         self._path = path
@@ -58,7 +61,7 @@ class SnapdApi:
         Raises:
             SocketPathError: when the path is too long.
         """
-        if len(os.fsencode(self._path)) > _LONGEST_SOCKET_PATH:
+        if len(os.fsencode(self._path)) > LONGEST_SOCKET_PATH:
             raise SocketPathError(self._path)
         self._path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -99,6 +102,7 @@ class SnapdApi:
             ("GET", "/v2/logs", self._logs),
             ("POST", "/v2/snapctl", self._snapctl),
             ("GET", "/v2/find", self._find),
+            ("GET", "/virtual", self._about),
         ]
         return Starlette(
             routes=[Route(path, _enveloped(endpoint), methods=[method]) for method, path, endpoint in routes],
@@ -107,6 +111,9 @@ class SnapdApi:
 
     async def _system_info(self, _: Request) -> Response:
         return _sync(snapdresponses.system_info(self._machine))
+
+    async def _about(self, _: Request) -> Response:
+        return _sync(dict(self._tell_about()))
 
     async def _find(self, _: Request) -> Response:
         raise RefusedError("snap store is offline: a virtual device has none", kind="store-offline")
