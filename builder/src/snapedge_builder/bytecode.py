@@ -8,19 +8,15 @@ Without it a server compiles 700 modules at every start, since its root is read-
 3. It is written in marshal's version 2, which holds no back references: those of later versions depend on what else the
    compiling process has in memory. Byte code does not depend on the architecture.
 
-    HostError            this host is of an architecture no base is built for
     BytecodeError        the base's Python does not run here
 """
 
 from __future__ import annotations
 
-import platform
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from snapedge_hooks.vocabulary import Architecture
 
 from . import debs, elf, processes
 from .apt import Package
@@ -54,16 +50,6 @@ with open(jobs, encoding="utf-8") as lines, open(spool, "wb") as out, open(index
 """
 
 
-class HostError(BuilderError):
-    """This host cannot run the Python of any base."""
-
-    def __init__(self, machine: str) -> None:
-        super().__init__(
-            f"this host is {machine}, and byte code is compiled by a base's own Python",
-            resolution="build on an amd64 or arm64 host",
-        )
-
-
 class BytecodeError(BuilderError):
     """The base's Python failed on this host."""
 
@@ -72,18 +58,6 @@ class BytecodeError(BuilderError):
             f"the base's own Python does not run here: {reason}",
             resolution="if the cache is on a disk mounted noexec, name another folder with --cache",
         )
-
-
-def host_architecture() -> Architecture:
-    """The architecture of this host.
-
-    Raises:
-        HostError: none that a base is built for.
-    """
-    try:
-        return Architecture.of_machine(platform.machine())
-    except ValueError as error:
-        raise HostError(platform.machine()) from error
 
 
 def interpreter_packages(packages: Iterable[Package], python: tuple[int, int]) -> tuple[Package, ...]:
@@ -136,24 +110,29 @@ class Compiler:
         self._lock = threading.Lock()
         self._interpreter: _Interpreter | None = None
 
-    def compile(self, tree: Tree, *, scratch: Path) -> None:
-        """Add the byte code of every module in the tree. A module that does not compile gets none.
+    def compile(self, trees: Sequence[Tree], *, scratch: Path) -> None:
+        """Add to each tree the byte code of its modules. A module that does not compile gets none.
 
         Args:
-            tree: whose paths are those of the image.
-            scratch: where the byte code is; must outlive the tree.
+            trees: whose paths are those of the image.
+            scratch: where the byte code is; must outlive the trees, and is used once.
 
         Raises:
             BytecodeError: the base's Python does not run here.
         """
-        modules = [(path, file) for path, file in tree.files() if path.endswith(".py") and "\n" not in path]
+        modules = [
+            (tree, path, file)
+            for tree in trees
+            for path, file in tree.files()
+            if path.endswith(".py") and "\n" not in path
+        ]
         if not modules:
             return
         with self._lock:
             self._interpreter = self._interpreter or self._unpack()
         jobs, spool, index, script = (scratch / f"bytecode.{name}" for name in ("jobs", "spool", "index", "py"))
         with self._cache.guard():
-            jobs.write_text("".join(_job(path, file) for path, file in modules), encoding="utf-8")
+            jobs.write_text("".join(_job(path, file) for _, path, file in modules), encoding="utf-8")
             script.write_text(_SCRIPT, encoding="utf-8")
         done = processes.run(
             [*self._interpreter.arguments, "-S", "-s", "-P", "-B", script, jobs, spool, index],
@@ -166,7 +145,7 @@ class Compiler:
         tag = f"cpython-{self._python[0]}{self._python[1]}"
         offset = 0
         sizes = [int(line) for line in index.read_text(encoding="utf-8").split()]
-        for (path, file), size in zip(modules, sizes, strict=True):
+        for (tree, path, file), size in zip(modules, sizes, strict=True):
             if size:
                 folder, _, name = path.rpartition("/")
                 place = f"{folder}/__pycache__/{name.removesuffix('.py')}.{tag}.pyc"

@@ -29,11 +29,12 @@ from snapedge_hooks.document import DocumentError, Fields, canonical_json
 from snapedge_hooks.images import EPOCH, RuntimeImage
 from snapedge_hooks.vocabulary import Architecture, Digest
 
-from . import apt, bytecode, debs, gates, rootfs, trees, wheels
+from . import debs, gates, hosts, rootfs, trees, wheels
 from .apt import Apt
 from .bytecode import Compiler
 from .cache import Cache
 from .gates import Linkage
+from .hosts import Host
 from .layers import Layer, write_layer
 from .progress import Progress, Silence
 from .record import BuildRecord, Ingredient
@@ -63,6 +64,15 @@ class BuiltRuntime:
     layers: Mapping[str, Path]
     record: BuildRecord
     is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What the builds of one run share."""
+
+    host: Host
+    compiler: Compiler
+    cache: Cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,18 +122,16 @@ def runtime_key(resolution: Resolution) -> Digest:
     )
 
 
-def build(
-    resolution: Resolution, *, compiler: Compiler, cache: Cache, progress: Progress | None = None
-) -> BuiltRuntime:
+def build(resolution: Resolution, workshop: Workshop, *, progress: Progress | None = None) -> BuiltRuntime:
     """The image that was resolved. Layers whose inputs did not change come from the cache.
 
     Raises:
         BuilderError: something cannot be fetched, breaks a gate, or cannot be written; nothing half-made is left.
     """
-    tell = progress or Silence()
+    tell, cache = progress or Silence(), workshop.cache
     declaration, architecture = resolution.declaration, resolution.architecture
     parts = [
-        _part(cache, kind, key, tell, architecture, functools.partial(make, resolution, compiler, cache))
+        _part(cache, kind, key, tell, architecture, functools.partial(make, resolution, workshop))
         for kind, key, make in (
             ("base", _base_key(resolution), _build_base),
             ("site", _wheels_key(resolution), _build_wheels),
@@ -166,11 +174,14 @@ def build_runtime(
     architecture: Architecture,
     *,
     cache: Cache,
+    host: Host | None = None,
     refresh: bool = False,
     progress: Progress | None = None,
 ) -> BuiltRuntime:
     """Resolve and build for one architecture."""
-    return build_runtimes(declaration, [architecture], cache=cache, refresh=refresh, progress=progress)[architecture]
+    return build_runtimes(declaration, [architecture], cache=cache, host=host, refresh=refresh, progress=progress)[
+        architecture
+    ]
 
 
 def build_runtimes(
@@ -178,6 +189,7 @@ def build_runtimes(
     architectures: Iterable[Architecture],
     *,
     cache: Cache,
+    host: Host | None = None,
     refresh: bool = False,
     progress: Progress | None = None,
 ) -> Mapping[Architecture, BuiltRuntime]:
@@ -186,29 +198,41 @@ def build_runtimes(
     Raises:
         BuilderError: the first failure, in the order of the architectures, once all of them have ended.
     """
-    resolutions = resolve_all(declaration, architectures, cache=cache, refresh=refresh, progress=progress)
+    building = host or hosts.read_host()
+    resolutions = resolve_all(
+        declaration, architectures, cache=cache, host=building, refresh=refresh, progress=progress
+    )
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=len(resolutions) or 1, thread_name_prefix="build"))
-        compiler = _compiler(declaration, resolutions, scratch=stack.enter_context(cache.scratch()), cache=cache)
+        compiler = _compiler(
+            declaration, resolutions, building, scratch=stack.enter_context(cache.scratch()), cache=cache
+        )
+        workshop = Workshop(host=building, compiler=compiler, cache=cache)
 
         def build_one(resolution: Resolution) -> BuiltRuntime:
-            return build(resolution, compiler=compiler, cache=cache, progress=progress)
+            return build(resolution, workshop, progress=progress)
 
         return dict(zip(resolutions, pool.map(build_one, resolutions.values()), strict=True))
 
 
 def _compiler(
-    declaration: RuntimeDeclaration, resolutions: Mapping[Architecture, Resolution], *, scratch: Path, cache: Cache
+    declaration: RuntimeDeclaration,
+    resolutions: Mapping[Architecture, Resolution],
+    host: Host,
+    *,
+    scratch: Path,
+    cache: Cache,
 ) -> Compiler:
     """The compiler for all of them: one suite, so one Python."""
-    door = Apt(apt.read_host(), suite=declaration.suite, architecture=bytecode.host_architecture(), cache=cache)
+    door = Apt(host.apt, suite=declaration.suite, architecture=host.architecture, cache=cache)
     any_one = next(iter(resolutions.values()))
     return Compiler(any_one.interpreter, any_one.platform.python, fetch=door.fetch, scratch=scratch, cache=cache)
 
 
-def _build_base(resolution: Resolution, compiler: Compiler, cache: Cache) -> _Part:
+def _build_base(resolution: Resolution, workshop: Workshop) -> _Part:
+    cache = workshop.cache
     declaration = resolution.declaration
-    door = Apt(apt.read_host(), suite=declaration.suite, architecture=resolution.architecture, cache=cache)
+    door = Apt(workshop.host.apt, suite=declaration.suite, architecture=resolution.architecture, cache=cache)
     useful = rootfs.useful(resolution.packages, named=declaration.packages)
     door.fetch(useful)
     with cache.scratch() as scratch:
@@ -216,7 +240,7 @@ def _build_base(resolution: Resolution, compiler: Compiler, cache: Cache) -> _Pa
             debs.unpack(package, cache.blob_path(package.digest), scratch=scratch, cache=cache) for package in useful
         ]
         base = rootfs.assemble(unpacked, named=declaration.packages, prune=declaration.prune)
-        compiler.compile(base.tree, scratch=scratch)
+        workshop.compiler.compile([base.tree], scratch=scratch)
         name = "10-base"
         linkage = gates.check_layer(base.tree, resolution.platform, layer=name)
         layer = write_layer(base.tree, name=name, cache=cache)
@@ -238,16 +262,19 @@ def _build_base(resolution: Resolution, compiler: Compiler, cache: Cache) -> _Pa
     return _Part(layers=(layer,), linkages=(linkage,), ingredients=tuple(ingredients), dropped=dropped)
 
 
-def _build_wheels(resolution: Resolution, compiler: Compiler, cache: Cache) -> _Part:
+def _build_wheels(resolution: Resolution, workshop: Workshop) -> _Part:
+    cache = workshop.cache
     project = resolution.declaration.project
     with cache.scratch() as scratch:
         installed = wheels.install(
-            resolution.wheels, resolution.platform, prune=project.prune, scratch=scratch, cache=cache
+            resolution.wheels,
+            resolution.platform,
+            prune=project.prune,
+            environment=workshop.host.environment,
+            scratch=scratch,
+            cache=cache,
         )
-        for item in installed:
-            own = scratch / item.wheel.name
-            own.mkdir()
-            compiler.compile(item.tree, scratch=own)
+        workshop.compiler.compile([item.tree for item in installed], scratch=scratch)
         layers: list[Layer] = []
         linkages: list[Linkage] = []
         ingredients: list[Ingredient] = []
@@ -283,11 +310,12 @@ def _wheel_ingredient(item: InstalledWheel, architecture: Architecture, layer: s
     )
 
 
-def _build_app(resolution: Resolution, compiler: Compiler, cache: Cache) -> _Part:
+def _build_app(resolution: Resolution, workshop: Workshop) -> _Part:
+    cache = workshop.cache
     name = "40-app"
     tree = _app_tree(resolution.declaration.project)
     with cache.scratch() as scratch:
-        compiler.compile(tree, scratch=scratch)
+        workshop.compiler.compile([tree], scratch=scratch)
         linkage = gates.check_layer(tree, resolution.platform, layer=name)
         layer = write_layer(tree, name=name, cache=cache)
     return _Part(layers=(layer,), linkages=(linkage,), ingredients=(), dropped={})

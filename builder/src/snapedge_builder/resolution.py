@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from snapedge_hooks.document import DocumentError, Fields, canonical_json
 from snapedge_hooks.vocabulary import Architecture, Digest
 
-from . import apt, bytecode, rootfs, wheels
-from .apt import Apt, HostApt, Package
+from . import bytecode, hosts, rootfs, wheels
+from .apt import Apt, Package
 from .cache import Cache
 from .gates import Platform
+from .hosts import Host
 from .progress import Progress, Silence
 from .runtimes import RuntimeDeclaration
 from .wheels import Wheel
@@ -54,6 +55,7 @@ def resolve_all(
     architectures: Iterable[Architecture],
     *,
     cache: Cache,
+    host: Host | None = None,
     refresh: bool = False,
     progress: Progress | None = None,
 ) -> Mapping[Architecture, Resolution]:
@@ -63,6 +65,7 @@ def resolve_all(
         declaration: of the runtime.
         architectures: to resolve for.
         cache: where the answers are noted.
+        host: that asks; the one this runs on if not given.
         refresh: ask the mirrors again, whatever was noted.
         progress: told when mirrors or index are asked.
 
@@ -71,14 +74,14 @@ def resolve_all(
     """
     wanted = list(architectures)
     tell = progress or Silence()
-    host = apt.read_host()
-    ours = bytecode.host_architecture()
+    asking = host or hosts.read_host()
+    ours = asking.architecture
 
     def packages_of(architecture: Architecture) -> tuple[Package, ...]:
-        return _packages(declaration, architecture, host, cache=cache, refresh=refresh, tell=tell)
+        return _packages(declaration, architecture, asking, cache=cache, refresh=refresh, tell=tell)
 
     def wheels_of(platform: Platform) -> tuple[Wheel, ...]:
-        return _wheels(declaration, platform, cache=cache, tell=tell)
+        return _wheels(declaration, platform, asking, cache=cache, tell=tell)
 
     every = [*wanted, *({ours} - set(wanted))]
     with ThreadPoolExecutor(max_workers=len(every), thread_name_prefix="resolve") as pool:
@@ -103,13 +106,13 @@ def resolve_all(
 def _packages(
     declaration: RuntimeDeclaration,
     architecture: Architecture,
-    host: HostApt,
+    host: Host,
     *,
     cache: Cache,
     refresh: bool,
     tell: Progress,
 ) -> tuple[Package, ...]:
-    door = Apt(host, suite=declaration.suite, architecture=architecture, cache=cache)
+    door = Apt(host.apt, suite=declaration.suite, architecture=architecture, cache=cache)
     key = _hash(declaration.suite, str(architecture), list(declaration.packages), door.sources)
     with cache.alone("packages", key), door.alone():
         packages = None if refresh else _noted(cache, "packages", key, Package.read)
@@ -122,7 +125,9 @@ def _packages(
     return packages
 
 
-def _wheels(declaration: RuntimeDeclaration, platform: Platform, *, cache: Cache, tell: Progress) -> tuple[Wheel, ...]:
+def _wheels(
+    declaration: RuntimeDeclaration, platform: Platform, host: Host, *, cache: Cache, tell: Progress
+) -> tuple[Wheel, ...]:
     lock = declaration.project.lock
     architecture = platform.architecture
     key = _hash(Digest.of_file(lock), str(architecture), list(platform.glibc), list(platform.python))
@@ -131,7 +136,7 @@ def _wheels(declaration: RuntimeDeclaration, platform: Platform, *, cache: Cache
         if found is None:
             task = f"resolve wheels {architecture}"
             tell.start(task)
-            found = wheels.resolve(lock, platform)
+            found = wheels.resolve(lock, platform, environment=host.environment)
             cache.write_note("wheels", key, {"items": [wheel.to_value() for wheel in found]})
             tell.done(task, f"{len(found)} wheels")
     return found

@@ -197,7 +197,7 @@ def read_lock(lock: Path) -> Mapping[tuple[str, str], frozenset[str]]:
     return allowed
 
 
-def resolve(lock: Path, platform: Platform) -> tuple[Wheel, ...]:
+def resolve(lock: Path, platform: Platform, *, environment: Mapping[str, str]) -> tuple[Wheel, ...]:
     """One wheel for each requirement of the lock that applies to the platform, sorted by name.
 
     Raises:
@@ -210,6 +210,7 @@ def resolve(lock: Path, platform: Platform) -> tuple[Wheel, ...]:
         ["pip", "compile", "--quiet", "--no-deps", "--no-header", "--no-annotate", "--format", "pylock.toml"],
         [*_platform_options(platform), lock],
         seconds=_RESOLVE_SECONDS,
+        environment=environment,
     )
     if done.status:
         missing = _MISSING.search(done.errors)
@@ -236,7 +237,13 @@ def resolve(lock: Path, platform: Platform) -> tuple[Wheel, ...]:
 
 
 def install(
-    wheels: Sequence[Wheel], platform: Platform, *, prune: Sequence[str], scratch: Path, cache: Cache
+    wheels: Sequence[Wheel],
+    platform: Platform,
+    *,
+    prune: Sequence[str],
+    environment: Mapping[str, str],
+    scratch: Path,
+    cache: Cache,
 ) -> tuple[InstalledWheel, ...]:
     """The wheels' files; their bytes stay below `scratch`, which must outlive the trees.
 
@@ -253,6 +260,7 @@ def install(
         ["pip", "install", "--quiet", "--no-deps", "--no-compile-bytecode", "--target", target],
         [*_platform_options(platform), "--requirement", lock],
         seconds=_INSTALL_SECONDS,
+        environment=environment,
     )
     if done.status:
         if done.says_no_room:
@@ -265,10 +273,14 @@ def install(
     return tuple(_installed(wheel, target, is_dropped) for wheel in wheels)
 
 
-def _uv(command: list[str | Path], rest: Sequence[str | Path], *, seconds: float) -> processes.Outcome:
+def _uv(
+    command: list[str | Path], rest: Sequence[str | Path], *, seconds: float, environment: Mapping[str, str]
+) -> processes.Outcome:
     tool = processes.find("uv", package=_PACKAGE, folders=[Path(sys.prefix).parent / ".tools" / "bin"])
-    environment = {"UV_NO_INSTALLER_METADATA": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
-    return processes.run([tool, *command, *rest], package=_PACKAGE, seconds=seconds, environment=environment)
+    fixed = {"UV_NO_INSTALLER_METADATA": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+    return processes.run(
+        [tool, *command, *rest], package=_PACKAGE, seconds=seconds, environment={**environment, **fixed}
+    )
 
 
 def _platform_options(platform: Platform) -> list[str]:
