@@ -225,6 +225,7 @@ def _pod_status(program: Program, *, ready: bool) -> Object:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     kube: FakeKube
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -50,5 +50,6 @@ MODULES = (
     "state",
     "upload",
     "vocabulary",
+    "wire",
 )
 """Everything that `__main__` reaches; the formats of builder and fleet stay at home."""

@@ -19,34 +19,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import requests
-from requests.adapters import HTTPAdapter
-
 from .document import canonical_json
 from .kubeconfig import Credentials, KubeconfigError
 from .situations import PayloadBadError, api_down, no_kserve
+from .wire import UntrustedError, Wire, WireError
 
 _LOG = logging.getLogger(__name__)
 FIELD_MANAGER = "snapedge"
 MAX_ANSWER = 8 * 1024 * 1024
-_CONNECT_TIMEOUT = 3.0
-_READ_TIMEOUT = 15.0
 _SERVING = "/apis/serving.kserve.io/"
 Object = dict[str, Any]
-
-
-class _VerifiedAdapter(HTTPAdapter):
-    """Uses one TLS context for everything, and adds no certificate authorities to it."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Leave trust to the context: requests would add the public authorities here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +68,14 @@ class KubernetesApi:
     """
 
     def __init__(self, credentials: Credentials) -> None:
-        self._server = credentials.server
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.mount("https://", _VerifiedAdapter(_context(credentials)))
-        self._session.headers["Accept"] = "application/json"
+        headers = {"Accept": "application/json"}
         if credentials.token:
-            self._session.headers["Authorization"] = f"Bearer {credentials.token}"
+            headers["Authorization"] = f"Bearer {credentials.token}"
+        self._wire = Wire(credentials.server, context=_context(credentials), headers=headers)
 
     def close(self) -> None:
         """Drop connections and secrets."""
-        self._session.close()
+        self._wire.close()
 
     def get(self, path: str) -> Object | None:
         """The object, or None when it is not there."""
@@ -135,24 +114,13 @@ class KubernetesApi:
     def _ask(self, method: str, path: str, *, body: bytes | None = None, kind: str = "") -> _Answer:
         headers = {"Content-Type": kind} if kind else {}
         try:
-            with self._session.request(
-                method,
-                self._server + path,
-                data=body,
-                headers=headers,
-                timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                data = _bounded(response)
-                status = response.status_code
-        except requests.exceptions.SSLError as error:
-            raise api_down("its certificate is not of the CA in client.config") from error
-        except requests.exceptions.Timeout as error:
-            raise api_down("no answer in time") from error
-        except requests.exceptions.RequestException as error:
-            raise api_down(f"cannot be reached at {self._server}") from error
-        return _Answer(status, _object(data, status), data[:1000].decode(errors="replace"))
+            answer = self._wire.ask(method, path, headers=headers, body=body, limit=MAX_ANSWER)
+        except UntrustedError as error:
+            raise api_down(f"{error}; reconnect mk8s") from error
+        except WireError as error:
+            raise api_down(f"{self._wire.origin} {error}") from error
+        text = answer.body[:1000].decode(errors="replace")
+        return _Answer(answer.status, _object(answer.body, answer.status), text)
 
     def _checked(self, answer: _Answer, path: str) -> _Answer:
         status, message = answer.status, answer.message
@@ -167,15 +135,6 @@ class KubernetesApi:
         if status in (401, 403):
             raise api_down(f"our credentials are refused ({status}); reconnect mk8s")
         raise api_down(f"answered {status}: {message}")
-
-
-def _bounded(response: requests.Response) -> bytes:
-    data = bytearray()
-    for piece in response.iter_content(65536):
-        data += piece
-        if len(data) > MAX_ANSWER:
-            raise api_down(f"sent more than {MAX_ANSWER} bytes")
-    return bytes(data)
 
 
 def _object(data: bytes, status: int) -> Object:

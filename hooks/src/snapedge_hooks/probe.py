@@ -11,16 +11,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
-
 from .clock import Deadline
 from .document import DocumentError, canonical_json
 from .samples import Deviation, Sample, SampleSet, parse_answer
 from .situations import RefusedError
 from .vocabulary import HealthCode
+from .wire import TooLargeError, Wire, WireError
 
-_TIMEOUT = (2.0, 60.0)
+_TIMEOUT = 60.0
 MAX_ANSWER = 16 * 1024 * 1024
 SETTLING = 15.0
 """Seconds for which a Service of ready pods may still refuse: the node's proxy rules follow with a delay."""
@@ -62,9 +60,7 @@ class Probe:
     def __init__(self, where: Endpoint, deadline: Deadline) -> None:
         self._where = where
         self._deadline = deadline
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.mount("http://", HTTPAdapter(max_retries=0))
+        self._wire = Wire(where.url, read_timeout=_TIMEOUT, total_timeout=_TIMEOUT)
 
     def replay(self, samples: SampleSet, *, max_latency_ms: int | None = None) -> float:
         """Ask every sample; the slowest one's time in milliseconds.
@@ -77,7 +73,7 @@ class Probe:
             for sample in samples.samples:
                 slowest = max(slowest, self._replay(sample, max_latency_ms))
         finally:
-            self._session.close()
+            self._wire.close()
         return slowest
 
     def _replay(self, sample: Sample, max_latency_ms: int | None) -> float:
@@ -109,27 +105,23 @@ class Probe:
     def _ask(self, sample: Sample) -> tuple[bytes, float]:
         began = time.perf_counter()
         try:
-            with self._session.post(
-                f"{self._where.url}/v2/models/{self._where.model}/infer",
-                data=canonical_json(sample.request()),
+            answer = self._wire.ask(
+                "POST",
+                f"/v2/models/{self._where.model}/infer",
+                body=canonical_json(sample.request()),
                 headers={"Content-Type": "application/json"},
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                body = bytearray()
-                for piece in response.iter_content(65536):
-                    body += piece
-                    if len(body) > MAX_ANSWER:
-                        raise _refused(f"Sample {sample.name}: the answer is larger than {MAX_ANSWER} bytes")
-        except requests.exceptions.RequestException as error:
-            raise _TryAgainError("the endpoint does not answer") from error
+                limit=MAX_ANSWER,
+            )
+        except TooLargeError as error:
+            raise _refused(f"Sample {sample.name}: the endpoint {error}") from error
+        except WireError as error:
+            raise _TryAgainError(f"the endpoint {error}") from error
         elapsed = (time.perf_counter() - began) * 1000
-        if response.status_code in (502, 503, 504):
-            raise _TryAgainError(f"the endpoint answers {response.status_code}")
-        if response.status_code != 200:
-            raise _refused(f"Sample {sample.name}: answered {response.status_code} {_error(bytes(body))}".rstrip())
-        return bytes(body), elapsed
+        if answer.status in (502, 503, 504):
+            raise _TryAgainError(f"the endpoint answers {answer.status}")
+        if answer.status != 200:
+            raise _refused(f"Sample {sample.name}: answered {answer.status} {_error(answer.body)}".rstrip())
+        return answer.body, elapsed
 
 
 def _error(body: bytes) -> str:

@@ -13,22 +13,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 from urllib.parse import urljoin, urlsplit
-
-import requests
-from requests.adapters import HTTPAdapter
 
 from .blobs import BlobStream
 from .images import MANIFEST_MEDIA_TYPE
 from .situations import ShortageError, registry_down
 from .vocabulary import Digest, HealthCode, RegistryAddress, RepositoryName, TagName
+from .wire import Answer, AnswerStream, InterruptedAnswerError, NoTimeError, Wire, WireError
 
 MAX_MANIFEST = 4 * 1024 * 1024
 MAX_CONFIG = 1024 * 1024
-_TIMEOUT = (3.0, 60.0)
+_MAX_OTHER = 64 * 1024
+_TIMEOUT = 60.0
+_STREAM_TIMEOUT = 900.0
+_UPLOAD_TIMEOUT = 300.0
+"""A registry on a slow card hashes and moves a large blob before it answers."""
 _MAX_REDIRECTS = 3
-_MAX_ERROR = 64 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_AS_MANIFEST = {"Accept": MANIFEST_MEDIA_TYPE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,40 +49,42 @@ class StoredManifest:
 
 
 class ConnectionLostError(Exception):
-    """The connection broke while something was under way; it may be taken up again."""
+    """The connection broke while a blob was under way; it may be taken up again."""
 
 
 class Registry:
     """Asks for, uploads, mounts and deletes."""
 
     def __init__(self, address: RegistryAddress) -> None:
-        self._origin = f"http://{address}"
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.mount("http://", HTTPAdapter(max_retries=0))
+        self._address = address
+        self._wire = Wire(f"http://{address}", read_timeout=_TIMEOUT, total_timeout=_TIMEOUT)
+        # Blobs that are read in pieces have a connection of their own: another request may be made meanwhile.
+        self._blob_wire = Wire(f"http://{address}", read_timeout=_TIMEOUT, total_timeout=_STREAM_TIMEOUT)
 
     def close(self) -> None:
         """Drop connections."""
-        self._session.close()
+        self._wire.close()
+        self._blob_wire.close()
 
     def has_blob(self, repository: RepositoryName, digest: Digest) -> bool:
         """Whether the registry says it has the blob there."""
-        return self._found("HEAD", f"/v2/{repository}/blobs/{digest}")
+        return self._found(f"/v2/{repository}/blobs/{digest}")
 
     def serves_blob(self, repository: RepositoryName, digest: Digest) -> bool:
         """Whether the blob's first byte can be read: a claim alone may be a memory of what was collected."""
-        with self._request(
-            "GET", f"/v2/{repository}/blobs/{digest}", headers={"Range": "bytes=0-0"}, stream=True
-        ) as response:
-            if response.status_code in (200, 206):
-                return bool(next(response.iter_content(1), b""))
-            if response.status_code in (404, 416) or response.status_code >= 500:
+        with self._open(f"/v2/{repository}/blobs/{digest}", {"Range": "bytes=0-0"}) as stream:
+            if stream.status in (200, 206):
+                try:
+                    return bool(stream.read(1))
+                except WireError:
+                    return False
+            if stream.status in (404, 416) or stream.status >= 500:
                 return False
-            raise self._unexpected(response)
+            raise registry_down(f"answered {stream.status}")
 
     def has_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
         """Whether the registry says it has the manifest."""
-        return self._found("HEAD", f"/v2/{repository}/manifests/{digest}", headers={"Accept": MANIFEST_MEDIA_TYPE})
+        return self._found(f"/v2/{repository}/manifests/{digest}")
 
     def manifest(self, repository: RepositoryName, reference: Digest | TagName) -> StoredManifest | None:
         """The image manifest of a tag or digest, or None when there is none, or another kind of thing.
@@ -86,18 +92,16 @@ class Registry:
         Raises:
             ShortageError: the registry answered a digest with other bytes.
         """
-        path = f"/v2/{repository}/manifests/{reference}"
-        with self._request("GET", path, headers={"Accept": MANIFEST_MEDIA_TYPE}, stream=True) as response:
-            if response.status_code == 404:
-                return None
-            if response.status_code != 200:
-                raise self._unexpected(response)
-            data = _bounded(response, MAX_MANIFEST)
-        digest = Digest.of(data)
+        answer = self._ask("GET", f"/v2/{repository}/manifests/{reference}", headers=_AS_MANIFEST, limit=MAX_MANIFEST)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise _unexpected(answer)
+        digest = Digest.of(answer.body)
         if isinstance(reference, Digest) and digest != reference:
             raise registry_down(f"answered manifest {reference.short} with other bytes")
         try:
-            document = json.loads(data)
+            document = json.loads(answer.body)
         except (ValueError, RecursionError):
             return None
         if not isinstance(document, dict) or document.get("mediaType", MANIFEST_MEDIA_TYPE) != MANIFEST_MEDIA_TYPE:
@@ -110,32 +114,31 @@ class Registry:
         Raises:
             ShortageError: its bytes do not have that digest.
         """
-        with self._request("GET", f"/v2/{repository}/blobs/{digest}", stream=True) as response:
-            if response.status_code == 404:
-                return None
-            if response.status_code != 200:
-                raise self._unexpected(response)
-            data = _bounded(response, MAX_CONFIG)
-        if Digest.of(data) != digest:
+        answer = self._ask("GET", f"/v2/{repository}/blobs/{digest}", limit=MAX_CONFIG)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise _unexpected(answer)
+        if Digest.of(answer.body) != digest:
             raise registry_down(f"answered blob {digest.short} with other bytes")
-        return data
+        return answer.body
 
-    def open_blob(self, repository: RepositoryName, digest: Digest) -> requests.Response | None:
+    def open_blob(self, repository: RepositoryName, digest: Digest) -> AnswerStream | None:
         """A blob to be read in pieces by the caller, who closes it; None when it is not there."""
-        response = self._request("GET", f"/v2/{repository}/blobs/{digest}", stream=True)
-        if response.status_code == 200:
-            return response
-        with response:
-            if response.status_code == 404 or response.status_code >= 500:
+        stream = self._open(f"/v2/{repository}/blobs/{digest}", {})
+        if stream.status == 200:
+            return stream
+        with stream:
+            if stream.status == 404 or stream.status >= 500:
                 return None
-            raise self._unexpected(response)
+            raise registry_down(f"answered {stream.status}")
 
     def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> str | None:
         """Link a blob of another repository; None when done, else the upload that the registry opened instead."""
         return self._open_upload(repository, f"?mount={digest}&from={source}", digest)
 
     def open_upload(self, repository: RepositoryName) -> str:
-        """The address of a new upload."""
+        """The path of a new upload."""
         location = self._open_upload(repository, "", None)
         if location is None:
             raise registry_down("opened no upload")
@@ -143,25 +146,25 @@ class Registry:
 
     def _open_upload(self, repository: RepositoryName, query: str, mounting: Digest | None) -> str | None:
         path = f"/v2/{repository}/blobs/uploads/"
-        with self._request("POST", path + query, data=b"") as response:
-            if response.status_code == 201 and mounting is not None:
-                self._check_digest(response, mounting)
-                return None
-            if response.status_code != 202:
-                raise self._unexpected(response)
-            return self._location(response)
+        answer = self._ask("POST", path + query, body=b"")
+        if answer.status == 201 and mounting is not None:
+            _check_digest(answer, mounting)
+            return None
+        if answer.status != 202:
+            raise _unexpected(answer)
+        return self._location(answer.headers, path)
 
     def upload_offset(self, location: str) -> tuple[str, int] | None:
         """Where an interrupted upload goes on, and from which byte; None when it must start anew."""
-        with self._request("GET", location) as response:
-            if response.status_code != 204:
-                return None
-            first, _, last = response.headers.get("Range", "").partition("-")
-            if first != "0" or not last.isascii() or not last.isdigit():
-                return None
-            # "0-0" is what registries say of nothing as well as of one byte; nothing is the safe reading.
-            offset = int(last) + 1 if last != "0" else 0
-            return self._location(response), offset
+        answer = self._ask("GET", location)
+        if answer.status != 204:
+            return None
+        first, _, last = answer.headers.get("Range", "").partition("-")
+        if first != "0" or not last.isascii() or not last.isdigit():
+            return None
+        # "0-0" is what registries say of nothing as well as of one byte; nothing is the safe reading.
+        offset = int(last) + 1 if last != "0" else 0
+        return self._location(answer.headers, location), offset
 
     def finish_upload(self, location: str, digest: Digest, stream: BlobStream) -> None:
         """Send the rest of a blob and close its upload.
@@ -171,18 +174,23 @@ class Registry:
             ShortageError: refused, or the registry computed another digest than we did.
         """
         joint = "&" if "?" in location else "?"
-        url = f"{location}{joint}digest={digest.replace(':', '%3A')}"
+        path = f"{location}{joint}digest={digest.replace(':', '%3A')}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(len(stream))}
-        # An empty generator would be sent in chunks; empty bytes say Content-Length: 0.
-        with self._request("PUT", url, headers=headers, data=stream if len(stream) else b"", upload=True) as response:
-            if response.status_code != 201:
-                raise self._unexpected(response)
-            self._check_digest(response, digest)
+        try:
+            answer = self._wire.ask(
+                "PUT", path, headers=headers, body=stream, limit=_MAX_OTHER, read_timeout=_UPLOAD_TIMEOUT
+            )
+        except (InterruptedAnswerError, NoTimeError) as error:
+            raise ConnectionLostError from error
+        except WireError as error:
+            raise self._away(error) from error
+        if answer.status != 201:
+            raise _unexpected(answer)
+        _check_digest(answer, digest)
 
     def cancel_upload(self, location: str) -> None:
         """Give an upload up; a registry that forgot it is content."""
-        with self._request("DELETE", location):
-            return
+        self._ask("DELETE", location)
 
     def put_manifest(self, repository: RepositoryName, reference: Digest | TagName, data: bytes) -> None:
         """Store a manifest under a tag or its digest.
@@ -191,101 +199,83 @@ class Registry:
             ShortageError: refused, or stored under another digest.
         """
         path = f"/v2/{repository}/manifests/{reference}"
-        with self._request("PUT", path, headers={"Content-Type": MANIFEST_MEDIA_TYPE}, data=data) as response:
-            if response.status_code != 201:
-                raise self._unexpected(response)
-            self._check_digest(response, Digest.of(data))
+        answer = self._ask("PUT", path, headers={"Content-Type": MANIFEST_MEDIA_TYPE}, body=data)
+        if answer.status != 201:
+            raise _unexpected(answer)
+        _check_digest(answer, Digest.of(data))
 
     def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
         """Forget a manifest and its tags; frees no bytes. False when it was not there or may not be deleted."""
-        with self._request("DELETE", f"/v2/{repository}/manifests/{digest}") as response:
-            if response.status_code in (404, 405):
-                return False
-            if response.status_code != 202:
-                raise self._unexpected(response)
-            return True
+        answer = self._ask("DELETE", f"/v2/{repository}/manifests/{digest}")
+        if answer.status in (404, 405):
+            return False
+        if answer.status != 202:
+            raise _unexpected(answer)
+        return True
 
-    def _found(self, method: str, path: str, *, headers: Mapping[str, str] | None = None) -> bool:
-        with self._request(method, path, headers=headers or {}) as response:
-            if response.status_code == 404:
-                return False
-            if response.status_code != 200:
-                raise self._unexpected(response)
-            return True
+    def _found(self, path: str) -> bool:
+        answer = self._ask("HEAD", path, headers=_AS_MANIFEST)
+        if answer.status == 404:
+            return False
+        if answer.status != 200:
+            raise _unexpected(answer)
+        return True
 
-    def _request(
+    def _ask(
         self,
         method: str,
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        data: bytes | BlobStream | None = None,
-        stream: bool = True,
-        upload: bool = False,
-    ) -> requests.Response:
-        url = path if path.startswith(self._origin) else self._origin + path
+        body: bytes | None = None,
+        limit: int = _MAX_OTHER,
+    ) -> Answer:
         for _ in range(_MAX_REDIRECTS + 1):
             try:
-                response = self._session.request(
-                    method,
-                    url,
-                    headers=dict(headers or {}),
-                    data=data,
-                    timeout=_TIMEOUT,
-                    allow_redirects=False,
-                    stream=stream,
-                )
-            except requests.exceptions.Timeout as error:
-                if upload:
-                    raise ConnectionLostError from error
-                raise registry_down(f"no answer in time at {self._origin}") from error
-            except requests.exceptions.RequestException as error:
-                if upload:
-                    raise ConnectionLostError from error
-                raise registry_down(f"cannot be reached at {self._origin}") from error
-            if response.status_code not in (301, 302, 303, 307, 308) or method not in ("GET", "HEAD"):
-                return response
-            with response:
-                url = self._location(response)
+                answer = self._wire.ask(method, path, headers=headers, body=body, limit=limit)
+            except WireError as error:
+                raise self._away(error) from error
+            if answer.status not in _REDIRECTS:
+                return answer
+            path = self._location(answer.headers, path)
+            if method not in ("GET", "HEAD"):
+                raise registry_down(f"redirects a {method}; not followed")
         raise registry_down("redirects without end")
 
-    def _location(self, response: requests.Response) -> str:
-        location = response.headers.get("Location")
+    def _open(self, path: str, headers: Mapping[str, str]) -> AnswerStream:
+        for _ in range(_MAX_REDIRECTS + 1):
+            try:
+                stream = self._blob_wire.open("GET", path, headers=headers)
+            except WireError as error:
+                raise self._away(error) from error
+            if stream.status not in _REDIRECTS:
+                return stream
+            with stream:
+                path = self._location(stream.headers, path)
+        raise registry_down("redirects without end")
+
+    def _away(self, error: WireError) -> ShortageError:
+        return registry_down(f"{self._address} {error}")
+
+    def _location(self, headers: Message, path: str) -> str:
+        """The path that a Location names; on this host, or refused."""
+        location = headers.get("Location")
         if not location:
             raise registry_down("gave no Location")
-        url = urljoin(response.url, location)
-        one, other = urlsplit(url), urlsplit(self._origin)
-        if (one.scheme, one.netloc) != (other.scheme, other.netloc):
-            raise registry_down(f"sends us to another host, {one.netloc[:100]}; not followed")
-        return url
-
-    @staticmethod
-    def _check_digest(response: requests.Response, digest: Digest) -> None:
-        stored = response.headers.get("Docker-Content-Digest")
-        if stored is not None and stored != digest:
-            raise registry_down(f"stored {digest.short} as something else")
-
-    @staticmethod
-    def _unexpected(response: requests.Response) -> ShortageError:
-        try:
-            text = _bounded(response, _MAX_ERROR).decode(errors="replace") if response.status_code >= 400 else ""
-        except ShortageError:
-            text = ""
-        if response.status_code == 507 or "no space left" in text.lower():
-            return ShortageError(
-                HealthCode.NO_ROOM, "Registry: its disk is full", resolution="free space on the device"
-            )
-        line = " ".join(text.split())[:200]
-        return registry_down(f"answered {response.status_code}{': ' + line if line else ''}")
+        found = urlsplit(urljoin(self._wire.origin + path, location))
+        if f"{found.scheme}://{found.netloc}" != self._wire.origin:
+            raise registry_down(f"sends us to another host, {found.netloc[:60]}; not followed")
+        return f"{found.path}?{found.query}" if found.query else found.path
 
 
-def _bounded(response: requests.Response, limit: int) -> bytes:
-    data = bytearray()
-    try:
-        for piece in response.iter_content(65536):
-            data += piece
-            if len(data) > limit:
-                raise registry_down(f"sent more than {limit} bytes")
-    except requests.exceptions.RequestException as error:
-        raise registry_down("broke off its answer") from error
-    return bytes(data)
+def _check_digest(answer: Answer, digest: Digest) -> None:
+    stored = answer.headers.get("Docker-Content-Digest")
+    if stored is not None and stored != digest:
+        raise registry_down(f"stored {digest.short} as something else")
+
+
+def _unexpected(answer: Answer) -> ShortageError:
+    line = " ".join(answer.body[:2000].decode(errors="replace").split())
+    if answer.status == 507 or "no space left" in line.lower():
+        return ShortageError(HealthCode.NO_ROOM, "Registry: its disk is full", resolution="free space on the device")
+    return registry_down(f"answered {answer.status}{': ' + line[:200] if line else ''}")

@@ -6,14 +6,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import requests
-from urllib3.exceptions import HTTPError
-
 from .blobs import Blob, Readable
 from .clock import Deadline
 from .registry import ConnectionLostError, Registry
 from .situations import PayloadBadError, ShortageError, registry_down
 from .vocabulary import Digest, HealthCode, RepositoryName
+from .wire import AnswerStream, WireError
 
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS = 5
@@ -109,28 +107,27 @@ def _give_up(registry: Registry, location: str) -> None:
 def _stored(registry: Registry, repository: RepositoryName, digest: Digest, size: int) -> Blob:
     @contextmanager
     def opened() -> Iterator[Readable]:
-        response = registry.open_blob(repository, digest)
-        if response is None:
+        stream = registry.open_blob(repository, digest)
+        if stream is None:
             raise ShortageError(
                 HealthCode.NO_RUNTIME,
                 f"Runtime layer {digest.short} is gone from the registry",
                 resolution="its runtime snap's drift service brings it back",
             )
-        with response:
-            yield _Body(response)
+        with stream:
+            yield _Body(stream)
 
     return Blob(digest=digest, size=size, name=f"layer {digest.short}", open=opened)
 
 
 class _Body:
-    """A response's body as something to read, its failures turned into ours."""
+    """A blob on its way from the registry, its failures turned into ours."""
 
-    def __init__(self, response: requests.Response) -> None:
-        self._raw = response.raw
+    def __init__(self, stream: AnswerStream) -> None:
+        self._stream = stream
 
     def read(self, size: int, /) -> bytes:
         try:
-            data: bytes = self._raw.read(size)
-        except (OSError, HTTPError) as error:
+            return self._stream.read(size)
+        except WireError as error:
             raise registry_down("broke off a layer") from error
-        return data
