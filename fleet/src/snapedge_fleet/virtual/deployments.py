@@ -53,10 +53,7 @@ class DeploymentController:
         uid = deployment["metadata"]["uid"]
         newest = self._newest(deployment)
         replica_sets = self._store.owned(kinds.REPLICA_SET, namespace, uid)
-        pods = {
-            item["metadata"]["name"]: self._store.owned(kinds.POD, namespace, item["metadata"]["uid"])
-            for item in replica_sets
-        }
+        pods = {item["metadata"]["name"]: self._pods(item) for item in replica_sets}
         counts = {item["metadata"]["name"]: _count(item, pods[item["metadata"]["name"]]) for item in replica_sets}
         old = sorted(
             (item for item in replica_sets if item["metadata"]["name"] != newest["metadata"]["name"]),
@@ -111,9 +108,9 @@ class DeploymentController:
         }
         found = next((item for item in replica_sets if _bare_template(item) == deployment["spec"]["template"]), None)
         if found is None:
-            found = self._store.create(
-                kinds.REPLICA_SET, _make_replica_set(deployment, annotations | {workloads.REVISION: str(highest + 1)})
-            )
+            made = _make_replica_set(deployment, annotations | {workloads.REVISION: str(highest + 1)})
+            made["spec"]["replicas"] = self._first_replicas(deployment, replica_sets)
+            found = self._store.create(kinds.REPLICA_SET, made)
             revision = str(highest + 1)
         else:
             revision = found["metadata"]["annotations"][workloads.REVISION]
@@ -130,6 +127,18 @@ class DeploymentController:
             self._store.update(kinds.DEPLOYMENT, current)
         return found
 
+    def _first_replicas(self, deployment: Document, old: list[Document]) -> int:
+        """How many pods a ReplicaSet begins with, beside those of the old ones."""
+        pods = [self._pods(item) for item in old]
+        missing = workloads.ReplicaCount(name="", wanted=0, existing=0, available=0)
+        counts = [_count(item, found) for item, found in zip(old, pods, strict=True)]
+        scales = workloads.plan_scales(deployment, missing, counts, old_pods=sum(len(found) for found in pods))
+        return next((scale.replicas for scale in scales if scale.name == ""), 0)
+
+    def _pods(self, replica_set: Document) -> list[Document]:
+        metadata = replica_set["metadata"]
+        return self._store.owned(kinds.POD, metadata["namespace"], metadata["uid"])
+
     def _scale(self, namespace: str, scale: workloads.Scale) -> None:
         replica_set = self._store.get(kinds.REPLICA_SET, namespace, scale.name)
         assert replica_set is not None
@@ -137,10 +146,9 @@ class DeploymentController:
         self._store.update(kinds.REPLICA_SET, replica_set)
 
     def _active_pods(self, replica_set: Document) -> list[Document]:
-        metadata = replica_set["metadata"]
         return [
             pod
-            for pod in self._store.owned(kinds.POD, metadata["namespace"], metadata["uid"])
+            for pod in self._pods(replica_set)
             if "deletionTimestamp" not in pod["metadata"]
             and pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")
         ]

@@ -11,7 +11,11 @@ VERSION = {
     "major": "1",
     "minor": "34",
     "gitVersion": "v1.34.4",
+    "gitCommit": "",
     "gitTreeState": "clean",
+    "buildDate": "1970-01-01T00:00:00Z",
+    "goVersion": "",
+    "compiler": "",
     "platform": "linux/virtual",
 }
 _VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]

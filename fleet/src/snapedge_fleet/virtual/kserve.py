@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Final
 
-from . import admission, kinds
+from . import admission, kinds, workloads
 from .apply import Document
 from .controllers import Controller, Name
 from .deployments import owner_reference
@@ -98,6 +98,10 @@ class KServeController:
         if old is None:
             return self._store.create(kind, wanted)
         new = copy.deepcopy(old)
+        changed = any(old["spec"].get(field) != wanted["spec"][field] for field in compared if field in wanted["spec"])
+        if kind is kinds.SERVICE and not changed:
+            # Seen on the real one: labels and annotations of the Service alone are not brought up to date.
+            return old
         for field in ("annotations", "labels"):
             # Annotations that other controllers wrote on the child stay.
             kept = {
@@ -163,7 +167,8 @@ def _predictor_condition(deployment: Document) -> Document:
 def _model_status(pods: list[Document], *, is_ready: bool) -> Document:
     if is_ready:
         return {
-            "copies": {"failedCopies": 0, "totalCopies": len(pods)},
+            # Pods that never came up were not counted, ending ones were.
+            "copies": {"failedCopies": 0, "totalCopies": sum(map(workloads.has_passed_probe, pods))},
             "states": {"activeModelState": "Loaded", "targetModelState": "Loaded"},
             "transitionStatus": "UpToDate",
         }
@@ -278,7 +283,16 @@ def _make_autoscaler(service: Document) -> Document:
     predictor = service["spec"]["predictor"]
     least: int = predictor.get("minReplicas", 1)
     metadata = _child_metadata(service)
+    quick = {"periodSeconds": 15, "type": "Percent", "value": 100}
     spec = {
+        "behavior": {
+            "scaleDown": {"policies": [quick], "selectPolicy": "Max"},
+            "scaleUp": {
+                "policies": [{"periodSeconds": 15, "type": "Pods", "value": 4}, quick],
+                "selectPolicy": "Max",
+                "stabilizationWindowSeconds": 0,
+            },
+        },
         "maxReplicas": max(predictor.get("maxReplicas") or least, least, 1),
         "metrics": [
             {

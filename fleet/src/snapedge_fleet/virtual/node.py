@@ -173,9 +173,15 @@ class Node:
                 ],
                 "nodeInfo": {
                     "architecture": architecture,
+                    "bootID": "",
                     "containerRuntimeVersion": "containerd://1.7.27",
+                    "kernelVersion": platform.release(),
+                    "kubeProxyVersion": "",
                     "kubeletVersion": "v1.34.4",
+                    "machineID": self._name,
                     "operatingSystem": "linux",
+                    "osImage": "Ubuntu Core 24",
+                    "systemUUID": "",
                 },
             },
         }

@@ -214,6 +214,7 @@ class Pod:
 
     async def _end(self, grace: float, *, remove: bool) -> None:
         self._note("Normal", "Killing", f"Stopping container {self._container['name']}")
+        self._publish()
         if self._running is not None:
             await self._running.end(grace)
         if self._main is not None:

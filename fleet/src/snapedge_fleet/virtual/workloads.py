@@ -119,8 +119,11 @@ def _to(item: ReplicaCount, replicas: int, reason: str) -> list[Scale]:
 
 def is_ready(pod: Document) -> bool:
     """Whether a pod may get traffic: ready and not ending."""
-    if "deletionTimestamp" in pod["metadata"]:
-        return False
+    return "deletionTimestamp" not in pod["metadata"] and has_passed_probe(pod)
+
+
+def has_passed_probe(pod: Document) -> bool:
+    """Whether a pod's readiness probe succeeds, be it ending or not."""
     conditions = pod.get("status", {}).get("conditions", [])
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
