@@ -8,11 +8,10 @@ from typing import Any, Protocol
 
 import requests
 
-from snapedge_hooks.errors import ExitCode
-
 from . import operations
 from .control import Control
-from .errors import IdentityError, ServerAwayError, ServerRefusalError
+from .errors import IdentityError, ServerAwayError
+from .wire import ACTOR_HEADER, reason_of, refusal
 
 _TIMEOUT = (5.0, 60.0)
 
@@ -56,7 +55,7 @@ class RemoteFleet:
         self._url = url.rstrip("/")
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token}"
-        self._session.headers["X-Snapedge-Actor"] = actor or actor_name()
+        self._session.headers[ACTOR_HEADER] = actor or actor_name()
         if ca_file is not None:
             self._session.verify = str(ca_file)
 
@@ -78,30 +77,6 @@ class RemoteFleet:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
-
-
-def refusal(url: str, answer: requests.Response) -> ServerAwayError | ServerRefusalError:
-    """The error that a server's answer tells."""
-    try:
-        document = answer.json()
-        brief, details = str(document["error"]), str(document.get("details", ""))
-        resolution, code = str(document.get("resolution", "")), int(document.get("exit_code", 1))
-    except (ValueError, KeyError, TypeError):
-        brief, details, resolution, code = f"{url} answers {answer.status_code}", answer.text[:200], "", 1
-    if answer.status_code in (429, 502, 503, 504):
-        after = answer.headers.get("Retry-After", "")
-        return ServerAwayError(url, brief, retry_after=float(after) if after.isdigit() else None)
-    return ServerRefusalError(answer.status_code, brief, details, resolution, code or int(ExitCode.FAILED))
-
-
-def reason_of(error: requests.RequestException) -> str:
-    """What went wrong with a call, without the stack of libraries in between."""
-    cause: BaseException = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
-        cause = inner
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return str(cause) or type(cause).__name__
 
 
 def read_token(path: Path) -> str:

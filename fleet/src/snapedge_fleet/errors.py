@@ -199,6 +199,13 @@ class SnapdRefusedError(SnapedgeError):
         self.message = message
 
 
+class SnapdSlowError(SnapedgeError):
+    """A change of snapd's did not end in time; snapd goes on with it."""
+
+    def __init__(self, what: str, seconds: float, status: str) -> None:
+        super().__init__(f"snapd did not {what} within {seconds:g} s: {status}", resolution="see snap changes")
+
+
 class DownloadError(SnapedgeError):
     """A file did not arrive whole.
 

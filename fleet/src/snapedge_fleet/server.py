@@ -39,11 +39,10 @@ from . import conversation, operations
 from .control import Control
 from .errors import IdentityError, TwoAgentsError, UnknownNameError
 from .operations import OPERATIONS, ArgumentError
+from .wire import ACTOR_HEADER, AGENT_HEADER, INTERVAL_HEADER
 
 _log = logging.getLogger(__name__)
 MAX_BODY = 1024 * 1024
-AGENT_HEADER = "X-Snapedge-Agent"
-INTERVAL_HEADER = "X-Poll-Interval"
 _RETRY_SECONDS = 10
 
 
@@ -151,7 +150,7 @@ class _Calls:
             arguments: dict[str, Any] = dict(request.query_params)
         else:
             arguments = await _body(request)
-        actor = request.headers.get("x-snapedge-actor", "operator")[:64]
+        actor = request.headers.get(ACTOR_HEADER, "operator")[:64]
         return _json(await run_in_threadpool(operations.perform, self._control, name, arguments, actor=actor))
 
     async def health(self, _request: Request) -> Response:
