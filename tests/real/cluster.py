@@ -28,9 +28,9 @@ class Cluster:
         """Credentials, as MicroK8s' credentials/client.config."""
         return Path(rig.run("cluster", "config").strip())
 
-    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+    def kubectl(self, *arguments: str, data: bytes = b"") -> str:
         """What kubectl prints, as admin."""
-        return rig.run("cluster", "kubectl", *arguments, text=text)
+        return rig.run("cluster", "kubectl", *arguments, data=data)
 
     def get(self, *what: str) -> Any:
         """An object, or a list's items."""
@@ -39,8 +39,8 @@ class Cluster:
 
     def apply(self, *documents: dict[str, Any]) -> None:
         """Server-side apply, as kubectl."""
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
-        self.kubectl("apply", "--server-side", "-f", "-", text=text)
+        data = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)}).encode()
+        self.kubectl("apply", "--server-side", "-f", "-", data=data)
 
     def service_address(self, service: str, namespace: str = "default") -> str:
         """`address:port` of a Service's first port, reachable from this machine."""

@@ -55,6 +55,13 @@ class EdgeDevice:
 
     @property
     def snapd(self) -> Snapd:
-        """Its snapd, over the socket in the device's own file system."""
-        leader = (rig.STATE / "devices" / self.name / "leader.pid").read_text().split()[0]
-        return Snapd(Path(f"/proc/{leader}/root/run/snapd.socket"))
+        """Its snapd."""
+        return Snapd(self._ask_snapd)
+
+    def _ask_snapd(self, method: str, path: str, body: bytes, media_type: str) -> bytes:
+        # Asked from inside: snapd trusts no one whose process it cannot see.
+        headers = ["-H", f"Content-Type: {media_type}", "-H", "Expect:"] if media_type else []
+        content = ["--data-binary", "@-"] if body else []
+        curl = ("curl", "-sS", "--unix-socket", "/run/snapd.socket", "-X", method, *headers, *content)
+        command = (*curl, f"http://localhost{path}")
+        return rig.run("edge-device", "exec", *command, name=self.name, data=body).encode()

@@ -20,7 +20,7 @@ class RigError(Exception):
         self.output = output
 
 
-def run(script: str, *arguments: str, timeout: float = 120, name: str = "", text: str | None = None) -> str:
+def run(script: str, *arguments: str, timeout: float = 120, name: str = "", data: bytes = b"") -> str:
     """What a rig's command printed on stdout.
 
     Args:
@@ -28,7 +28,7 @@ def run(script: str, *arguments: str, timeout: float = 120, name: str = "", text
         arguments: of the command.
         timeout: seconds.
         name: the device that is meant, for edge-device.
-        text: what it reads on stdin.
+        data: what it reads on stdin.
 
     Raises:
         RigError: it failed, or did not end in time.
@@ -38,17 +38,16 @@ def run(script: str, *arguments: str, timeout: float = 120, name: str = "", text
     try:
         done = subprocess.run(
             command,
-            input=text,
-            stdin=subprocess.DEVNULL if text is None else None,
+            input=data,
             capture_output=True,
-            text=True,
             timeout=timeout,
             env=environment,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise RigError(command, -1, f"not done after {timeout:g} s") from error
+    said, printed = done.stderr.decode(errors="replace"), done.stdout.decode(errors="replace")
     if done.returncode != 0:
-        raise RigError(command, done.returncode, done.stdout + done.stderr)
-    print(done.stderr, end="", file=sys.stderr)
-    return done.stdout
+        raise RigError(command, done.returncode, printed + said)
+    print(said, end="", file=sys.stderr)
+    return printed

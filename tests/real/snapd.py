@@ -9,7 +9,7 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 
 class SnapdError(Exception):
@@ -31,6 +31,29 @@ class Change:
     error: str
 
 
+class Transport(Protocol):
+    """A way to a snapd's socket."""
+
+    def __call__(self, method: str, path: str, body: bytes, media_type: str) -> bytes:
+        """The body of the answer, whatever its status."""
+
+
+class UnixSocket:
+    """The way to a socket on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, method: str, path: str, body: bytes, media_type: str) -> bytes:
+        """Ask on a connection of its own."""
+        connection = _Connection(self._path)
+        try:
+            connection.request(method, path, body or None, {"Content-Type": media_type} if media_type else {})
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
+
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=30)
@@ -45,8 +68,8 @@ class _Connection(http.client.HTTPConnection):
 class Snapd:
     """Asks one snapd."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
     def get(self, path: str) -> Any:
         """The result of a GET."""
@@ -86,9 +109,9 @@ class Snapd:
         body = json.dumps(values).encode()
         return self._wait(self._ask("PUT", f"/v2/snaps/{snap}/conf", body, "application/json"))
 
-    def installed(self) -> dict[str, str]:
-        """The current revision of each snap."""
-        return {one["name"]: one["revision"] for one in self.get("/v2/snaps")}
+    def installed(self) -> dict[str, tuple[str, str]]:
+        """Version and current revision of each snap."""
+        return {one["name"]: (one["version"], one["revision"]) for one in self.get("/v2/snaps")}
 
     def health(self, snap: str) -> tuple[str, str]:
         """A snap's health: status and code."""
@@ -125,13 +148,8 @@ class Snapd:
                 raise AssertionError(f"change not ready after {timeout:g} s: {found}")
             time.sleep(0.05)
 
-    def _ask(self, method: str, path: str, body: bytes | None = None, media_type: str = "") -> dict[str, Any]:
-        connection = _Connection(self._path)
-        try:
-            connection.request(method, path, body, {"Content-Type": media_type} if media_type else {})
-            answer: dict[str, Any] = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
+    def _ask(self, method: str, path: str, body: bytes = b"", media_type: str = "") -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._transport(method, path, body, media_type))
         if answer["type"] == "error":
             raise SnapdError(answer["result"]["message"])
         return answer

@@ -134,6 +134,8 @@ class Snapd:
 
     def revert(self, name: str, revision: str = "") -> Change:
         """Goes back to `revision`, or to the one before the current."""
+        if not revision and name not in self.machine.state.snaps:
+            raise RefusedError(f'cannot revert "{name}": no revision to revert to')
         record = self._installed(name)
         self._check_conflicts([name])
         sequence = [one.revision for one in record.revisions]
@@ -176,7 +178,7 @@ class Snapd:
         record = self._installed(name)
         self._check_conflicts([name])
         if record.active:
-            raise RefusedError(f'snap "{name}" already enabled')
+            raise RefusedError(f'cannot enable "{name}": snap "{name}" already enabled')
         planned = tasks.enable(record.as_installed(frozenset()))
         return self._begin("enable-snap", f'Enable "{name}" snap', [name], planned)
 
@@ -187,7 +189,7 @@ class Snapd:
         if record.preinstalled:
             raise RefusedError(f'snap "{name}" cannot be disabled')
         if not record.active:
-            raise RefusedError(f'snap "{name}" already disabled')
+            raise RefusedError(f'cannot disable "{name}": snap "{name}" already disabled')
         planned = tasks.disable(record.as_installed(frozenset()))
         return self._begin("disable-snap", f'Disable "{name}" snap', [name], planned)
 
