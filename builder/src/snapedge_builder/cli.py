@@ -162,6 +162,124 @@ def build(
     _print(form, done.record.document | {"warnings": list(done.warnings)}, "\n".join(lines))
 
 
+@builder.command()
+@_FOLDER
+@click.option(
+    "--model",
+    "model_file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The ONNX file; it is copied into the folder.",
+)
+@click.option("--name", help="Snap name; made from the folder's name where not given.")
+@_FORMAT
+def new(folder: Path, model_file: Path, name: str | None, form: str) -> None:
+    """Write FOLDER for a model, ready to be built.
+
+    Golden samples are drawn from the model's own signature and pin what it answers today. Replace them with requests
+    whose right answers you know.
+    """
+    from . import scaffold
+
+    made = scaffold.new_folder(folder, model=model_file, name=name)
+    signature = made.model.signature
+    lines = [
+        f"{folder}: {', '.join(made.files)}",
+        *(f"  input   {spec}" for spec in signature.inputs),
+        *(f"  output  {spec}" for spec in signature.outputs),
+        "samples.json pins what the model answers today; replace it with answers you know to be right",
+        f"next: builder build {folder}",
+    ]
+    document = {"folder": str(folder), "name": made.name, "files": list(made.files), **signature.to_json()}
+    _print(form, document, "\n".join(lines))
+
+
+@builder.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@_FORMAT
+def inspect(path: Path, form: str) -> None:
+    """Show what is in PATH: a .snap file, or a folder that can be built."""
+    from . import inspection, presentation
+
+    found = inspection.inspect(path)
+    _print(form, found, presentation.as_text(found))
+
+
+@builder.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_FORMAT
+def verify(files: tuple[Path, ...], form: str) -> None:
+    """Check .snap FILES against everything they say of themselves.
+
+    Name a model's snap together with the snap of its runtime to have the image digest computed again, too.
+    """
+    from . import verification
+
+    verified = verification.verify(files)
+    document = [
+        {
+            "file": snap.path.name,
+            "name": snap.name,
+            "version": snap.version,
+            "architecture": str(snap.architecture),
+            "kind": snap.kind,
+            "checks": list(snap.checks),
+            "not_checked": list(snap.not_checked),
+        }
+        for snap in verified
+    ]
+    lines = []
+    for snap in verified:
+        lines.append(f"{snap.path.name}: good ({snap.kind} snap; {'; '.join(snap.checks)})")
+        lines.extend(f"  not checked: {line}" for line in snap.not_checked)
+    _print(form, document, "\n".join(lines))
+
+
+@builder.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--store",
+    "store_folder",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="SNAPEDGE_STORE",
+    help="Folder of the directory store; made where it is absent.",
+)
+@click.option("--channel", help="Release to this channel, such as candidate; pushed only where not given.")
+@_FORMAT
+def publish(files: tuple[Path, ...], store_folder: Path, channel: str | None, form: str) -> None:
+    """Push .snap FILES to a store, all architectures of a version or none.
+
+    Every file is verified before anything is pushed. Doing it again changes nothing.
+    """
+    from snapedge_hooks.channels import Channel
+    from snapedge_hooks.directorystore import DirectoryStore
+
+    from . import publication
+
+    try:
+        target = None if channel is None else Channel.parse(channel)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--channel") from error
+    published = publication.publish(files, store=DirectoryStore(store_folder), channel=target)
+    document = [
+        {
+            "name": found.name,
+            "version": found.version,
+            "revisions": {str(architecture): int(item.revision) for architecture, item in found.revisions.items()},
+            "channel": target and str(target),
+        }
+        for found in published
+    ]
+    lines = [
+        f"{found.name} {found.version}: "
+        + ", ".join(f"{architecture} revision {item.revision}" for architecture, item in found.revisions.items())
+        + (f", released to {target}" if target else ", not released")
+        for found in published
+    ]
+    _print(form, document, "\n".join(lines))
+
+
 def _parsed(architectures: Sequence[str]) -> tuple[Architecture, ...]:
     return tuple(Architecture.parse(word) for word in architectures)
 

@@ -6,7 +6,9 @@ anywhere, however it ends, leaves a whole cache and whole files behind, and the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from .modelfile import ModelFacts, ModelRefusedError
 from .observation import ModelObservation, RuntimeObservation, RuntimeSource
 from .packed import PackedSnap
 from .plan import ActionKind, BuildPlan
+from .prime import Assembler
 from .progress import Progress
 from .proof import ModelSession, Proof, SamplesFailedError
 from .runtimes import RuntimeDeclaration
@@ -70,6 +73,13 @@ def build_model(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_f
         SamplesMismatchError: the samples are not about this model.
         SamplesFailedError: the model answers its samples wrongly, and nobody overruled that.
     """
+    with _assembler(plan) as assembler:
+        return _build_model(seen, plan, doors, assembler, ship_failing=ship_failing)
+
+
+def _build_model(
+    seen: ModelObservation, plan: BuildPlan, doors: Doors, assembler: Assembler | None, *, ship_failing: bool
+) -> BuiltSnaps:
     path = seen.declaration.model_path
     model = seen.model
     if plan.has(ActionKind.CHECK_MODEL) or model is None:
@@ -99,15 +109,30 @@ def build_model(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_f
         for target in seen.targets
     ]
     found = {target.architecture: target.snap for target in seen.targets}
-    return BuiltSnaps(model=model, proof=proof, runtimes=runtimes, snaps=_snaps(contents, found, plan, doors))
+    return BuiltSnaps(
+        model=model, proof=proof, runtimes=runtimes, snaps=_snaps(contents, found, plan, doors, assembler)
+    )
 
 
 def build_runtime(seen: RuntimeObservation, plan: BuildPlan, doors: Doors) -> BuiltSnaps:
     """Carry out the plan of a runtime folder."""
-    runtimes = _runtimes(seen.runtime, {target.architecture: target.runtime for target in seen.targets}, plan, doors)
+    found = {target.architecture: target.runtime for target in seen.targets}
+    runtimes = _runtimes(seen.runtime, found, plan, doors)
     contents = [observation.runtime_content(runtimes[target.architecture]) for target in seen.targets]
-    found = {target.architecture: target.snap for target in seen.targets}
-    return BuiltSnaps(model=None, proof=None, runtimes=runtimes, snaps=_snaps(contents, found, plan, doors))
+    packed_before = {target.architecture: target.snap for target in seen.targets}
+    with _assembler(plan) as assembler:
+        snaps = _snaps(contents, packed_before, plan, doors, assembler)
+    return BuiltSnaps(model=None, proof=None, runtimes=runtimes, snaps=snaps)
+
+
+@contextmanager
+def _assembler(plan: BuildPlan) -> Iterator[Assembler | None]:
+    """craft-parts on its way, where something is to be packed."""
+    if not any(action.kind is ActionKind.PACK and not action.skip for action in plan.actions):
+        yield None
+        return
+    with Assembler() as assembler:
+        yield assembler
 
 
 def _checked(seen: ModelObservation, doors: Doors) -> ModelFacts:
@@ -154,7 +179,11 @@ def _runtimes(
 
 
 def _snaps(
-    contents: list[SnapContent], found: dict[Architecture, PackedSnap | None], plan: BuildPlan, doors: Doors
+    contents: list[SnapContent],
+    found: dict[Architecture, PackedSnap | None],
+    plan: BuildPlan,
+    doors: Doors,
+    assembler: Assembler | None,
 ) -> tuple[PackedSnap, ...]:
     ready = {architecture: snap for architecture, snap in found.items() if snap is not None}
     to_pack = [content for content in contents if plan.has(ActionKind.PACK, content.architecture)]
@@ -165,7 +194,8 @@ def _snaps(
             ready[content.architecture] = known
             to_pack.remove(content)
     if to_pack:
-        for snap in packed.pack_all(to_pack, cache=doors.cache, progress=doors.progress):
+        assert assembler is not None, "a plan that packs has an assembler"
+        for snap in packed.pack_all(to_pack, assembler=assembler, cache=doors.cache, progress=doors.progress):
             ready[snap.content.architecture] = snap
     snaps = tuple(ready[content.architecture] for content in contents)
     for snap in snaps:

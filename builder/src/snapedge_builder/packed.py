@@ -12,10 +12,11 @@ from pathlib import Path
 
 from snapedge_hooks.vocabulary import Digest
 
-from . import pack, prime
+from . import pack
 from .cache import Cache
 from .contents import SnapContent
 from .errors import BuilderError
+from .prime import Assembler
 from .progress import Progress
 
 _KIND = "snap"
@@ -57,10 +58,12 @@ def find_packed(content: SnapContent, *, cache: Cache) -> PackedSnap | None:
     return None if path is None else PackedSnap(content=content, digest=digest, size=note["size"], path=path)
 
 
-def pack_all(contents: list[SnapContent], *, cache: Cache, progress: Progress) -> list[PackedSnap]:
+def pack_all(
+    contents: list[SnapContent], *, assembler: Assembler, cache: Cache, progress: Progress
+) -> list[PackedSnap]:
     """Pack several snaps, as many at once as there are processors; each is noted in the cache.
 
-    Trees are assembled one after another, since craft-parts changes the working directory while it runs.
+    Trees are assembled one after another, and each is packed while the next is assembled.
 
     Raises:
         AssemblyError: a tree could not be put together.
@@ -77,7 +80,7 @@ def pack_all(contents: list[SnapContent], *, cache: Cache, progress: Progress) -
             progress.start(content.file_name)
             progress.advance(content.file_name, "assembling")
             tree = trees.enter_context(
-                prime.assembled(
+                assembler.assembled(
                     content.tree,
                     architecture=content.architecture,
                     document=content.document,

@@ -6,11 +6,13 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
+
+_SIZES = frozenset({"size", "content", "lib", "bin", "meta", "payload", "runtime", "sbom.cdx.json"})
 
 
 class PlainProgress:
@@ -107,3 +109,31 @@ def as_size(size: int) -> str:
         if size >= factor:
             return f"{size / factor:.2f} {unit}"
     return f"{size} B"
+
+
+def as_text(document: dict[str, Any], indent: str = "") -> str:
+    """An inspection for people: one line for each value, sizes readable, tables for lists of objects."""
+    width = max((len(key) for key in document), default=0)
+    lines = []
+    for key, value in document.items():
+        if isinstance(value, dict):
+            lines.append(f"{indent}{key}")
+            lines.append(as_text(value, indent + "  "))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            lines.append(f"{indent}{key}")
+            lines.extend(f"{indent}  {_row(item)}" for item in value)
+        else:
+            lines.append(f"{indent}{key:<{width}}  {_cell(key, value)}")
+    return "\n".join(lines)
+
+
+def _row(item: dict[str, Any]) -> str:
+    return "  ".join(_cell(key, value) for key, value in item.items())
+
+
+def _cell(key: str, value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value) if key != "shape" else str(value)
+    if isinstance(value, int) and not isinstance(value, bool) and key in _SIZES:
+        return as_size(value)
+    return str(value)

@@ -1,16 +1,20 @@
-"""The only caller of craft-parts: a tree that was only described becomes a folder, ready to be packed.
+"""A tree that was only described becomes a folder, assembled by craft-parts and checked, ready to be packed.
 
-Two parts, dumped: what every snap of ours carries (`device`), and what this one brings (`content`). Files are linked
-rather than copied, so the work folder must be on the file system of the cache that holds the large ones.
+Files are linked rather than copied, so the work folder must be on the file system of the cache that holds large ones.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from snapedge_hooks.vocabulary import Architecture
@@ -19,9 +23,7 @@ from . import containercheck
 from .errors import BuilderError
 from .snaptree import SnapTree, TreeFile
 
-_DEVICE_TOPS = frozenset({"bin", "lib"})
-_LIFECYCLE = threading.Lock()
-"""craft-parts changes the process's working directory while it builds a part."""
+_END_SECONDS = 10.0
 
 
 class AssemblyError(BuilderError):
@@ -29,44 +31,95 @@ class AssemblyError(BuilderError):
 
     def __init__(self, problem: str, *, details: str = "") -> None:
         super().__init__(
-            f"cannot assemble the snap: {problem}", details=details, resolution="see that the disk has room"
+            f"cannot assemble the snap: {problem}", details=details, resolution="see that the cache's disk has room"
         )
 
 
-@contextmanager
-def assembled(tree: SnapTree, *, architecture: Architecture, document: dict[str, Any], work: Path) -> Iterator[Path]:
-    """A folder that holds exactly the tree, checked against snapd's container rules; gone afterwards.
+class Assembler:
+    """craft-parts, loading in a process of its own from the moment this is made, so that other work can go on."""
 
-    Args:
-        tree: what to assemble.
-        architecture: that the snap is for.
-        document: its meta/snap.yaml.
-        work: a folder to make, by its absolute path.
+    def __init__(self) -> None:
+        # A file, since nobody reads a pipe while the process works.
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "snapedge_builder.craftworker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            text=True,
+        )
+        self._lock = threading.Lock()
 
-    Raises:
-        AssemblyError: craft-parts or the disk failed, or the result is not the tree.
-        ContainerError: snapd would refuse the result.
-    """
-    try:
-        work.mkdir(parents=True)
-        for file in tree.files:
-            _materialise(file, work / "sources" / _part(file))
-        prime = _run_lifecycle(work, architecture)
-        _settle(prime, tree)
-        containercheck.check_container(containercheck.walk(prime), document)
-        yield prime
-    except OSError as error:
-        raise AssemblyError(f"{error.strerror}: {error.filename}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    def __enter__(self) -> Assembler:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process; what it was doing is nobody's any more."""
+        with self._complaints, self._process as process:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    @contextmanager
+    def assembled(
+        self, tree: SnapTree, *, architecture: Architecture, document: dict[str, Any], work: Path
+    ) -> Iterator[Path]:
+        """A folder that holds exactly the tree, checked against snapd's container rules; gone afterwards.
+
+        Args:
+            tree: what to assemble.
+            architecture: that the snap is for.
+            document: its meta/snap.yaml.
+            work: a folder to make, by its absolute path.
+
+        Raises:
+            AssemblyError: craft-parts or the disk failed, or the result is not the tree.
+            ContainerError: snapd would refuse the result.
+        """
+        try:
+            work.mkdir(parents=True)
+            for file in tree.files:
+                _materialise(file, work / "tree")
+            answer = self._ask({"tree": str(work / "tree"), "work": str(work), "architecture": str(architecture)})
+            if "error" in answer:
+                raise AssemblyError(answer["error"], details=answer["details"])
+            prime = Path(answer["prime"])
+            _settle(prime, tree)
+            containercheck.check_container(containercheck.walk(prime), document)
+            yield prime
+        except OSError as error:
+            raise AssemblyError(f"{error.strerror}: {error.filename}") from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _ask(self, request: dict[str, str]) -> dict[str, str]:
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with self._lock:
+            try:
+                process.stdin.write(json.dumps(request) + "\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+            except BrokenPipeError:
+                line = ""
+            if not line:
+                process.kill()
+                self._complaints.seek(0)
+                raise AssemblyError(
+                    "craft-parts ended unasked", details=self._complaints.read().decode(errors="replace")
+                )
+        answer: dict[str, str] = json.loads(line)
+        return answer
 
 
-def _part(file: TreeFile) -> str:
-    return "device" if file.path.split("/", 1)[0] in _DEVICE_TOPS or file.path.startswith("meta/hooks/") else "content"
-
-
-def _materialise(file: TreeFile, source: Path) -> None:
-    path = source / file.path
+def _materialise(file: TreeFile, top: Path) -> None:
+    path = top / file.path
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(file.source, bytes):
         path.write_bytes(file.source)
@@ -78,36 +131,6 @@ def _materialise(file: TreeFile, source: Path) -> None:
             shutil.copyfile(file.source, path)
     if path.stat().st_mode & 0o7777 != file.mode:
         path.chmod(file.mode)
-
-
-def _run_lifecycle(folder: Path, architecture: Architecture) -> Path:
-    # Imported here: it takes half a second that a build with nothing to do need not pay.
-    import craft_parts
-    from craft_parts import packages
-    from craft_parts.packages import base
-
-    # On Debian and Ubuntu craft-parts wants python-apt even where no package is ever asked for.
-    packages.Repository = base.DummyRepository  # type: ignore[assignment]
-    sources = folder / "sources"
-    parts = {part.name: {"plugin": "dump", "source": str(part)} for part in sorted(sources.iterdir())}
-    log = folder / "lifecycle.log"
-    with _LIFECYCLE, log.open("w") as output:
-        try:
-            lifecycle = craft_parts.LifecycleManager(
-                {"parts": parts},
-                application_name="snapedge",
-                cache_dir=folder / "cache",
-                work_dir=str(folder / "work"),
-                arch=str(architecture),
-                parallel_build_count=1,
-            )
-            actions = lifecycle.plan(craft_parts.Step.PRIME)
-            with lifecycle.action_executor() as executor:
-                executor.execute(actions, stdout=output, stderr=output)
-        except craft_parts.PartsError as error:
-            output.flush()
-            raise AssemblyError(error.brief, details=log.read_text(errors="replace")) from error
-        return lifecycle.project_info.dirs.prime_dir
 
 
 def _settle(prime: Path, tree: SnapTree) -> None:
