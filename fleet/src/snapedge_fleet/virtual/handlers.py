@@ -107,7 +107,10 @@ class Handlers:
         link.symlink_to(tree)
 
     async def _unmount(self, task: Task) -> None:
-        self._machine.paths.snap(task.plan.snap, task.plan.revision).unlink(missing_ok=True)
+        link = self._machine.paths.snap(task.plan.snap, task.plan.revision)
+        link.unlink(missing_ok=True)
+        if link.parent.is_dir() and not any(link.parent.iterdir()):
+            link.parent.rmdir()
 
     async def _copy_data(self, task: Task) -> None:
         paths, name, revision = self._machine.paths, task.plan.snap, task.plan.revision
@@ -126,7 +129,12 @@ class Handlers:
         for folder in (paths.data(name, revision), paths.user_data(name, revision)):
             await asyncio.to_thread(_remove_folder, folder)
         if whole and not task.plan.parameters.get("from"):
-            await asyncio.to_thread(_remove_folder, paths.common(name).parent)
+            await self._remove_all_data(name)
+
+    async def _remove_all_data(self, name: str) -> None:
+        paths = self._machine.paths
+        for folder in (paths.common(name), paths.user_data(name, "common"), paths.scratch(name)):
+            await asyncio.to_thread(_remove_folder, folder.parent)
 
     async def _unlink(self, task: Task) -> None:
         self._record(task).active = False
@@ -255,11 +263,11 @@ class Handlers:
         record = self._machine.state.snaps.get(name)
         if record is not None and [one.revision for one in record.revisions] == [revision]:
             self._machine.point_current(name, "")
-            await asyncio.to_thread(_remove_folder, paths.common(name).parent)
+            await self._remove_all_data(name)
 
     async def _discard(self, task: Task) -> None:
         machine, name, revision = self._machine, task.plan.snap, task.plan.revision
-        machine.paths.snap(name, revision).unlink(missing_ok=True)
+        await self._unmount(task)
         record = machine.state.snaps.get(name)
         if record is None:
             return

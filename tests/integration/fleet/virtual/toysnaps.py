@@ -25,6 +25,7 @@ class ToySnap:
     yaml: str = ""
     architectures: str = "[all]"
     plugs: bool = True
+    bad_modes: bool = False
 
     def pack(self, folder: Path) -> Path:
         """The packed snap in `folder`."""
@@ -34,13 +35,13 @@ class ToySnap:
             for name, script in scripts.items():
                 path = tree / where / name
                 path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-                path.chmod(0o755)
+                path.chmod(0o644 if self.bad_modes else 0o755)
+        fixed = [line for line in ("base: core24", "confinement: strict") if line.split()[0] not in self.yaml]
         lines = [
             f"name: {self.name}",
             f'version: "{self.version}"',
             "summary: A toy",
-            "base: core24",
-            "confinement: strict",
+            *fixed,
             f"architectures: {self.architectures}",
             _PLUGS if self.plugs else "",
             self.yaml,
