@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 _TOGETHER = 64 * 1024
 """Bytes of a body up to which copying it behind its head is cheaper than a second write."""
 
-_WANTED = service.HEADERS | {b"content-length", b"expect"}
-_NO_HEADERS: dict[bytes, bytes] = {}
+_WANTED = service.HEADERS | {b"connection", b"content-length", b"expect"}
 
 
 class Connection(asyncio.Protocol):
@@ -53,16 +52,21 @@ class Connection(asyncio.Protocol):
         self._closing = False  # nothing more is answered
         self._eof = False  # the client sends nothing more
         self._paused_since: float | None = None  # the client does not read
-        self._deadline_since = front.now  # when the present state began
-        self._reset()
+        self._broken = False  # a refusal is on its way, nothing more is believed
+        self._measuring = False  # whether heads can be too long for one read
+        self._begin(b"")
+        self._receiving = False
 
-    def _reset(self) -> None:
-        self._target = b""
-        self._headers = _NO_HEADERS
+    def _begin(self, target: bytes) -> None:
+        """A request begins: what is known of the one before is forgotten."""
+        self._receiving = True
+        self._target = target
+        self._headers: dict[bytes, bytes] = {}
         self._body: bytes | list[bytes] = b""
         self._size = 0
         self._head_size = 0
         self._head_done = False
+        self._since = self._front.loop.time()
 
     # What the transport tells.
 
@@ -74,9 +78,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, which calls the `on_` methods below."""
-        if self._closing:
+        if self._closing or self._broken:
             return
-        if self._receiving and not self._head_done:
+        limit = self._front.limits.max_header
+        # A head that comes in several reads counts by reads, one that comes in a long read by its parts.
+        split = self._receiving and not self._head_done
+        self._measuring = not split and len(data) > limit
+        if split:
             self._head_size += len(data)
         try:
             self._parser.feed_data(data)
@@ -87,10 +95,10 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             if self._refusal is None and not self._closing:
                 self._refusal = failure(f"the request is not HTTP/1.1: {error}", HTTPStatus.BAD_REQUEST)
-        if self._refusal is None and self._receiving and not self._head_done and self._is_head_too_long():
+        if self._receiving and not self._head_done and self._head_size > limit and self._refusal is None:
             self._refusal = self._head_too_long()
         if self._refusal is not None and not self._closing:
-            self._enqueue(self._refusal, keep=False)
+            self._break(self._refusal)
 
     def eof_received(self) -> bool:
         """Keeps a half-closed connection for the answers that it still waits for."""
@@ -103,6 +111,8 @@ class Connection(asyncio.Protocol):
             self._job.abandoned = True
         self._closing = True
         self._waiting.clear()
+        # The parser holds this object, which holds the parser: without this only the collector would end them.
+        del self._parser
         self._front.forget(self)
         self._release(self._held)
 
@@ -118,38 +128,39 @@ class Connection(asyncio.Protocol):
 
     # What the parser tells.
 
-    def on_message_begin(self) -> None:
-        """A request's first byte is here."""
-        self._reset()
-        self._receiving = True
-        self._deadline_since = self._front.loop.time()
-
     def on_url(self, url: bytes) -> None:
         """A piece of the request's target."""
-        self._target = self._target + url if self._target else url
-        self._head_size += len(url)
+        if self._receiving:
+            self._target += url
+        else:
+            self._begin(url)
+        if self._measuring:
+            self._head_size += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; those that make no difference are only measured."""
-        self._head_size += len(name) + len(value)
+        """A header; those that make no difference are passed over."""
+        if self._measuring:
+            self._head_size += len(name) + len(value)
         name = name.lower()
         if name in _WANTED:
-            if self._headers is _NO_HEADERS:
-                self._headers = {}
             held = self._headers.get(name)
             self._headers[name] = value if held is None else held + b"," + value
 
     def on_headers_complete(self) -> None:
         """The body may come; it is refused here where its length says enough."""
         self._head_done = True
-        if self._is_head_too_long():
+        if self._head_size > self._front.limits.max_header:
             self._refusal = self._refusal or self._head_too_long()
             return
-        length = self._headers.pop(b"content-length", b"0")
+        headers = self._headers
+        if not headers:
+            return
+        length = headers.pop(b"content-length", b"0")
         if length.isdigit() and int(length[:18]) > self._front.limits.max_body:
             self._refusal = self._refusal or self._body_too_long()
             return
-        if self._headers.pop(b"expect", b"").lower() == b"100-continue" and self._job is None and not self._waiting:
+        expected = headers.pop(b"expect", None)
+        if expected is not None and expected.lower() == b"100-continue" and self._job is None and not self._waiting:
             self._write(wire.CONTINUE)
 
     def on_body(self, body: bytes) -> None:
@@ -177,11 +188,14 @@ class Connection(asyncio.Protocol):
             return
         self._receiving = False
         body = self._body if isinstance(self._body, bytes) else b"".join(self._body)
-        # Replaced at the next request's begin, but a piece held until then would count twice.
         self._body = b""
         parser = self._parser
-        keep = parser.should_keep_alive() and parser.get_http_version() == "1.1"
-        self._enqueue(Request(parser.get_method(), self._target, self._headers, body), keep=keep)
+        headers = self._headers
+        keep = parser.should_keep_alive()
+        if keep and headers.pop(b"connection", None) is not None:
+            # Only with that header does HTTP/1.0 keep connections, and then it wants to be told; it is not worth it.
+            keep = parser.get_http_version() == "1.1"
+        self._enqueue(Request(parser.get_method(), self._target, headers, body), keep)
 
     # What the front asks.
 
@@ -193,7 +207,7 @@ class Connection(asyncio.Protocol):
     @property
     def idle_since(self) -> float:
         """The event loop's time at which the last answer left, or the connection came."""
-        return self._deadline_since
+        return self._since
 
     def close(self) -> None:
         """Ends an idle connection."""
@@ -210,7 +224,7 @@ class Connection(asyncio.Protocol):
     def check_time(self, now: float) -> None:
         """Ends what takes too long."""
         limits = self._front.limits
-        age = now - self._deadline_since
+        age = now - self._since
         if self._paused_since is not None:
             if now - self._paused_since > limits.request_timeout:
                 self.abort()
@@ -219,19 +233,24 @@ class Connection(asyncio.Protocol):
                 self.abort()
         elif self._receiving:
             if age > limits.request_timeout + self._size / LEAST_RATE:
-                self._refusal = failure("the request took too long to arrive", HTTPStatus.REQUEST_TIMEOUT)
-                self._enqueue(self._refusal, keep=False)
+                self._break(failure("the request took too long to arrive", HTTPStatus.REQUEST_TIMEOUT))
         elif self.is_idle and age > limits.idle_timeout:
             self.close()
 
     # From request to answer.
 
-    def _enqueue(self, item: Request | Response, *, keep: bool) -> None:
+    def _enqueue(self, item: Request | Response, keep: bool) -> None:
         if self._job is None and not self._waiting and self._paused_since is None:
             self._take(item, keep)
         else:
             self._waiting.append((item, keep))
             self._listen()
+
+    def _break(self, response: Response) -> None:
+        """Answers what cannot be believed, in its turn, and believes nothing more."""
+        self._broken = True
+        self._receiving = False
+        self._enqueue(response, False)
 
     def _take(self, item: Request | Response, keep: bool) -> None:
         if isinstance(item, Response):
@@ -274,7 +293,7 @@ class Connection(asyncio.Protocol):
             self._release(len(request.body))
         if front.draining and not self._waiting:
             keep = False
-        head = wire.head(response, front.date, keep=keep)
+        head = front.heads.head(response, keep)
         if request.method == b"HEAD":
             self._write(head)
         elif len(response.body) <= _TOGETHER:
@@ -282,17 +301,17 @@ class Connection(asyncio.Protocol):
         else:
             self._write(head)
             self._write(response.body)
-        self._deadline_since = front.loop.time()
+        self._since = front.loop.time()
         if not keep:
             self._closing = True
             if self._transport is not None:
                 self._transport.close()
 
     def _refuse(self, response: Response) -> None:
-        self._write(wire.head(response, self._front.date, keep=False) + response.body)
+        self._write(self._front.heads.head(response, False) + response.body)
         self._closing = True
         self._receiving = False
-        self._deadline_since = self._front.loop.time()
+        self._since = self._front.loop.time()
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
@@ -309,9 +328,6 @@ class Connection(asyncio.Protocol):
     def _release(self, size: int) -> None:
         self._held -= size
         self._front.buffered -= size
-
-    def _is_head_too_long(self) -> bool:
-        return self._head_size > self._front.limits.max_header
 
     def _head_too_long(self) -> Response:
         message = f"the request line and headers are longer than {self._front.limits.max_header} bytes"

@@ -20,22 +20,19 @@ class Datatype:
         dtype: NumPy's, little-endian as the binary extension asks; strings are objects.
         size: bytes for each element on the wire; 0 for BYTES, whose elements carry their length.
         typecode: of the `array` module, whose constructor checks type and range as it packs; None where it has none.
+        is_float: whether its values are floating point.
     """
 
     name: str
     dtype: np.dtype[Any]
     size: int
     typecode: str | None = None
-
-    @property
-    def is_float(self) -> bool:
-        """Whether its values are floating point."""
-        return self.dtype.kind == "f"
+    is_float: bool = False
 
 
 def _numeric(name: str, dtype: str, typecode: str | None = None) -> Datatype:
     kind = np.dtype(dtype)
-    return Datatype(name=name, dtype=kind, size=kind.itemsize, typecode=typecode)
+    return Datatype(name=name, dtype=kind, size=kind.itemsize, typecode=typecode, is_float=kind.kind == "f")
 
 
 DATATYPES = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from email.utils import formatdate
 
 from .connection import Connection
 from .limits import Limits
 from .pool import Pool
 from .service import Service
+from .wire import Heads
 
 _TICK = 1.0
 
@@ -20,7 +20,7 @@ class Front:
     Attributes:
         buffered: bytes of bodies held at the moment.
         draining: whether every answer closes its connection.
-        date: the `Date` header's value.
+        heads: of answers.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, service: Service, pool: Pool, limits: Limits) -> None:
@@ -30,16 +30,11 @@ class Front:
         self.limits = limits
         self.buffered = 0
         self.draining = False
-        self.date = formatdate(usegmt=True).encode()
+        self.heads = Heads()
         self._connections: set[Connection] = set()
         self._empty: asyncio.Event = asyncio.Event()
         self._empty.set()
         self._timer = loop.call_later(_TICK, self._tick)
-
-    @property
-    def now(self) -> float:
-        """The event loop's time."""
-        return self.loop.time()
 
     def admit(self, connection: Connection) -> bool:
         """Counts a connection in; an idle one makes room if there are too many. False if all are busy."""
@@ -80,7 +75,7 @@ class Front:
 
     def _tick(self) -> None:
         self._timer = self.loop.call_later(_TICK, self._tick)
-        self.date = formatdate(usegmt=True).encode()
+        self.heads.tick()
         now = self.loop.time()
         for connection in list(self._connections):
             connection.check_time(now)

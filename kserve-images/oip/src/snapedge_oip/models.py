@@ -45,8 +45,11 @@ class Model:
             PredictionError: the runtime failed.
         """
         start = perf_counter()
-        request = requests.parse(self.session.signature, body, header_length)
-        arrays = self.session.predict(request.inputs, [spec.name for spec in request.outputs])
+        signature = self.session.signature
+        request = requests.parse(signature, body, header_length)
+        every = request.outputs is signature.outputs
+        names = signature.output_names if every else [spec.name for spec in request.outputs]
+        arrays = self.session.predict(request.inputs, names)
         response = self.encoder.encode(request, arrays)
         self.pace.observe(perf_counter() - start)
         return response

@@ -3,7 +3,7 @@
 A worker thread costs 50 us or more for each request, which is many times a small model's own time; an inference on
 the event loop makes every other connection wait, health checks included. So a model runs on the loop as long as its
 requests take less than a millisecond, small bodies only, and moves to the workers and back as its measured time
-changes.
+changes. One request that took much longer is enough to move it: what a model takes may depend on the values.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ BODY_LIMIT = 32 * 1024
 """Bytes of a body up to which the time measured so far says something; a bigger batch may take much longer."""
 
 _WEIGHT = 1 / 16
+_OUTLIER = 5 * LIMIT
 
 
 class Pace:
-    """A running mean of what a model's small requests take, with some inertia against a single hiccup."""
+    """A running mean of what a model's requests take; the way back to the event loop takes a few dozen quick ones."""
 
     __slots__ = ("_mean", "inline")
 
@@ -28,8 +29,11 @@ class Pace:
         self.inline = self._mean < LIMIT
 
     def observe(self, seconds: float) -> None:
-        """Takes one more request into the mean; far outliers count for ten limits at most."""
-        self._mean += (min(seconds, 10 * LIMIT) - self._mean) * _WEIGHT
+        """Takes one more request into the mean; one far outlier is twice the limit, however far it is."""
+        if seconds > _OUTLIER:
+            self._mean = max(self._mean, 2 * LIMIT)
+        else:
+            self._mean += (seconds - self._mean) * _WEIGHT
         if self.inline:
             self.inline = self._mean < LIMIT
         else:

@@ -65,7 +65,9 @@ def parse(signature: Signature, body: bytes, header_length: int | None) -> Infer
         raise RequestError("id must be a string")
     booleans = b"true" in text or b"false" in text
     inputs = _inputs(signature, document.get("inputs"), tail, booleans)
-    default = _flag(_parameters(document, "the request"), "binary_data_output", False)
+    default = False
+    if "parameters" in document:
+        default = _flag(_parameters(document, "the request"), "binary_data_output", False)
     wanted = document.get("outputs")
     if not wanted:
         if wanted is not None and type(wanted) is not list:

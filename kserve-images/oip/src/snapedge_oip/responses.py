@@ -44,15 +44,12 @@ def failure(message: str, status: int, headers: tuple[tuple[bytes, bytes], ...] 
 
 
 class Encoder:
-    """Makes a model's infer responses; what is the same in each of them is written once."""
+    """Makes a model's infer responses."""
 
-    __slots__ = ("_heads", "_name", "_prefix", "_version")
+    __slots__ = ("_head",)
 
     def __init__(self, name: str, version: str) -> None:
-        self._name = name
-        self._version = version
-        self._prefix = orjson.dumps({"model_name": name, "model_version": version})[:-1]
-        self._heads: dict[tuple[str, str], bytes] = {}
+        self._head: dict[str, Any] = {"model_name": name, "model_version": version}
 
     def encode(self, request: InferRequest, arrays: Sequence[Array]) -> Response:
         """The answer with a request's outputs, in the request's order.
@@ -62,22 +59,23 @@ class Encoder:
         """
         if True in request.binary:
             return self._binary(request, arrays)
-        pieces = []
-        for spec, values in zip(request.outputs, arrays, strict=True):
-            datatype = spec.datatype
-            if datatype is BYTES:
-                data = orjson.dumps(tensors.to_json(values))
-            else:
-                data = orjson.dumps(values.ravel(), option=_NUMPY)
-                if b"null" in data:
-                    data = orjson.dumps(tensors.to_json(values))
-            head = self._heads.get((spec.name, datatype.name))
-            if head is None:
-                head = orjson.dumps({"name": spec.name, "datatype": datatype.name})[:-1] + b',"shape":'
-                self._heads[spec.name, datatype.name] = head
-            pieces.append(b'%b%b,"data":%b}' % (head, orjson.dumps(values.shape), data))
-        request_id = b"" if request.id is None else b',"id":' + orjson.dumps(request.id)
-        return Response(200, b'%b%b,"outputs":[%b]}' % (self._prefix, request_id, b",".join(pieces)))
+        outputs = [
+            {
+                "name": spec.name,
+                "datatype": spec.datatype.name,
+                "shape": values.shape,
+                "data": tensors.to_json(values) if spec.datatype is BYTES else values.ravel(),
+            }
+            for spec, values in zip(request.outputs, arrays, strict=True)
+        ]
+        head = self._head if request.id is None else self._head | {"id": request.id}
+        body = orjson.dumps(head | {"outputs": outputs}, option=_NUMPY)
+        if b"null" in body:
+            # Perhaps a number that is not finite, which has to be written in words.
+            for output, values in zip(outputs, arrays, strict=True):
+                output["data"] = tensors.to_json(values)
+            body = orjson.dumps(head | {"outputs": outputs})
+        return Response(200, body)
 
     def _binary(self, request: InferRequest, arrays: Sequence[Array]) -> Response:
         outputs: list[dict[str, Any]] = []
@@ -91,9 +89,7 @@ class Encoder:
             else:
                 output["data"] = tensors.to_json(values)
             outputs.append(output)
-        head: dict[str, Any] = {"model_name": self._name, "model_version": self._version}
-        if request.id is not None:
-            head["id"] = request.id
+        head = self._head if request.id is None else self._head | {"id": request.id}
         text = orjson.dumps(head | {"outputs": outputs})
         length = (b"Inference-Header-Content-Length", b"%d" % len(text))
         return Response(200, b"".join((text, *raw)), OCTETS, (length,))

@@ -10,6 +10,7 @@ exit       0 drained, 2 usage, 3 gate or load failed
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -110,6 +111,9 @@ class _Server:
             listener.close()
             await front.finish(0)
             return EXIT_REFUSED, False
+        # What is loaded stays: the collector need not look at it again, which would take milliseconds of some request.
+        gc.collect()
+        gc.freeze()
         _log.info("ready", extra={"event": {"models": self._repository.names()}})
         await stop
         _log.info("draining", extra={"event": {"seconds": settings.drain}})

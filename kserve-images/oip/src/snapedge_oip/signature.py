@@ -54,8 +54,8 @@ class TensorSpec:
             RequestError: it does not fit.
         """
         if datatype != self.datatype.name:
-            if datatype not in DATATYPES:
-                raise RequestError(f"input '{self.name}': {datatype!r} is not a datatype of the protocol")
+            if type(datatype) is not str or datatype not in DATATYPES:
+                raise RequestError(f"input '{self.name}': {str(datatype)[:40]!r} is not a datatype of the protocol")
             raise RequestError(f"input '{self.name}': datatype is {datatype}, the model takes {self.datatype.name}")
         if not isinstance(shape, list):
             raise RequestError(f"input '{self.name}': shape must be a list of whole numbers")
@@ -83,10 +83,12 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     input_named: dict[str, TensorSpec] = field(init=False, repr=False, compare=False)
     output_named: dict[str, TensorSpec] = field(init=False, repr=False, compare=False)
+    output_names: list[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_named", {spec.name: spec for spec in self.inputs})
         object.__setattr__(self, "output_named", {spec.name: spec for spec in self.outputs})
+        object.__setattr__(self, "output_names", [spec.name for spec in self.outputs])
 
     def disagreement(self, other: Signature) -> str | None:
         """How another signature differs, in words, or None."""

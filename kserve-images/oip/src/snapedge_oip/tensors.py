@@ -23,6 +23,7 @@ from .errors import RequestError
 SMALL = 64
 """Up to so many elements NumPy's own conversion is quicker than packing, if the types were looked at before."""
 
+_FLOATS = {float}
 _NOT_FINITE = {None: float("nan"), "NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -49,6 +50,8 @@ def from_json(
     if len(data) != count:
         raise RequestError(f"input '{name}': data has {len(data)} elements, shape {shape[:16]} has {count}")
     if datatype.typecode is not None:
+        if count <= SMALL and datatype.is_float and set(map(type, data)) == _FLOATS:
+            return np.array(data, dtype=datatype.dtype).reshape(shape)
         return _numbers(name, datatype, data, booleans).reshape(shape)
     if datatype is FP16:
         raise RequestError(f"input '{name}': FP16 does not travel as JSON; send it as binary data")
@@ -79,8 +82,6 @@ def _numbers(name: str, datatype: Datatype, data: list[Any], booleans: bool) -> 
     if booleans and bool in set(map(type, data)):
         raise RequestError(f"input '{name}': data must hold numbers only")
     try:
-        if datatype.is_float and len(data) <= SMALL and set(map(type, data)) <= {float}:
-            return np.array(data, dtype=datatype.dtype)
         return np.frombuffer(array(datatype.typecode or "", data), dtype=datatype.dtype)
     except OverflowError:
         raise RequestError(f"input '{name}': a number is out of range for {datatype.name}") from None

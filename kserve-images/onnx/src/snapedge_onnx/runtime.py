@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from snapedge_oip.datatypes import Array
+from snapedge_oip.datatypes import BYTES, Array
 from snapedge_oip.errors import LoadError, PredictionError
 from snapedge_oip.signature import Signature, TensorSpec
 
@@ -50,6 +51,7 @@ class OnnxSession:
     def __init__(self, session: onnxruntime.InferenceSession, signature: Signature) -> None:
         self._session = session
         self._signature = signature
+        self._texts = [spec.name for spec in signature.inputs if spec.datatype is BYTES]
 
     @property
     def signature(self) -> Signature:
@@ -62,6 +64,8 @@ class OnnxSession:
         Raises:
             PredictionError: onnxruntime failed.
         """
+        if self._texts:
+            inputs = inputs | {name: _as_text(name, inputs[name]) for name in self._texts}
         try:
             arrays: Sequence[Array] = self._session.run(outputs, inputs)
         except _INPUT_ERRORS as error:
@@ -117,6 +121,15 @@ def _specs(path: Path, arguments: Sequence[Any]) -> tuple[TensorSpec, ...]:
         shape = [size if isinstance(size, int) and size >= 0 else -1 for size in argument.shape]
         specs.append(TensorSpec.of(argument.name, datatype, shape))
     return tuple(specs)
+
+
+def _as_text(name: str, values: Array) -> Array:
+    """The strings of an input as `str`: of `bytes`, onnxruntime would take Python's notation."""
+    try:
+        texts = [item.decode() if isinstance(item, bytes) else item for item in values.ravel().tolist()]
+    except UnicodeDecodeError:
+        raise PredictionError(f"input '{name}': ONNX strings are UTF-8, and this one is not", by_input=True) from None
+    return np.array(texts, dtype=object).reshape(values.shape)
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from snapedge_oip.pace import LIMIT, Pace
+
+
+def test_a_quick_model_runs_on_the_event_loop() -> None:
+    assert Pace(LIMIT / 10).inline
+
+
+def test_a_slow_or_unmeasured_model_runs_in_the_workers() -> None:
+    assert not Pace(LIMIT * 2).inline
+    assert not Pace(None).inline
+
+
+def test_one_long_request_moves_a_model_and_many_quick_ones_bring_it_back() -> None:
+    pace = Pace(LIMIT / 100)
+    pace.observe(1.0)
+    assert not pace.inline
+    for _ in range(10):
+        pace.observe(LIMIT / 100)
+    assert not pace.inline
+    for _ in range(30):
+        pace.observe(LIMIT / 100)
+    assert pace.inline
+
+
+def test_a_model_that_turns_slower_moves_without_an_outlier() -> None:
+    pace = Pace(LIMIT / 100)
+    for _ in range(32):
+        pace.observe(LIMIT * 2)
+    assert not pace.inline
