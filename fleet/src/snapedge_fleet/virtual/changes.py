@@ -9,7 +9,7 @@ Rules kept here, which are snapd's:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -184,7 +184,7 @@ class Change:
         return response
 
     def to_json(self) -> dict[str, Any]:
-        """The change as the state file keeps it."""
+        """The change as the state file keeps it; what writes it must take dataclasses, as orjson does."""
         return {
             "id": self.id,
             "kind": self.kind,
@@ -192,7 +192,7 @@ class Change:
             "snaps": list(self.snaps),
             "spawned": self.spawned,
             "ready": self.ready,
-            "tasks": [asdict(task) for task in self.tasks],
+            "tasks": self.tasks,
         }
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,11 +106,11 @@ class SnapState:
         return [one for _, one in sorted(self.connections.items()) if snap in (one.plug_snap, one.slot_snap)]
 
     def to_json(self) -> dict[str, Any]:
-        """The document that the state file holds."""
+        """The document that the state file holds; what writes it must take dataclasses, as orjson does."""
         return {
             "format": _FORMAT,
-            "snaps": {name: asdict(record) for name, record in self.snaps.items()},
-            "connections": {plug: asdict(one) for plug, one in self.connections.items()},
+            "snaps": self.snaps,
+            "connections": self.connections,
             "config": self.config,
             "saved-config": self.saved_config,
             "health": self.health,

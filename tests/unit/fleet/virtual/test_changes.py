@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,14 +56,14 @@ def test_one_lane_that_fails_leaves_the_others_alone() -> None:
 def test_a_task_cut_off_by_a_restart_is_done_again() -> None:
     change = change_of([1, 1])
     change.tasks[0].status = Status.DOING
-    again = Change.from_json(json.loads(json.dumps(change.to_json())))
+    again = Change.from_json(orjson.loads(orjson.dumps(change.to_json())))
     assert carry_out(again, set()) == ["do task 0", "do task 1"]
 
 
 def test_an_undo_cut_off_by_a_restart_goes_on() -> None:
     change = change_of([1, 1, 1])
     change.tasks[0].status, change.tasks[1].status, change.tasks[2].status = Status.UNDO, Status.UNDOING, Status.ERROR
-    again = Change.from_json(json.loads(json.dumps(change.to_json())))
+    again = Change.from_json(orjson.loads(orjson.dumps(change.to_json())))
     assert carry_out(again, set()) == ["undo task 1", "undo task 0"]
 
 
