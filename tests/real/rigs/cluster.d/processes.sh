@@ -9,11 +9,15 @@ pid() { # the pid of NAME, if it is the process that was started here
   [ -n "$start" ] && [ "$(born "$number")" = "$start" ] && echo "$number"
 }
 
+taken() { # PORT: prints who listens where we would; virtual devices listen on the same ports of other loopback addresses
+  ss -Hlntp "sport = :$1" | tr -s ' ' | awk '$4 !~ /^127\./ || $4 ~ /^127\.0\.0\.1:/'
+}
+
 start() { # NAME PORT PROGRAM ARGS...: in the background, its output in logs/NAME.log; PORT (or -) must be free
   local name=$1 port=$2 number
   shift 2
   pid "$name" >/dev/null && return
-  [ "$port" = - ] || [ -z "$(ss -Hlnt "sport = :$port")" ] || die "port $port is taken: $(ss -Hlntp "sport = :$port" | tr -s ' ')"
+  [ "$port" = - ] || [ -z "$(taken "$port")" ] || die "port $port is taken: $(taken "$port")"
   setsid "$@" >>"$STATE/logs/$name.log" 2>&1 </dev/null 9>&- &
   number=$!
   echo "$number $(born "$number")" >"$STATE/pids/$name"
