@@ -239,7 +239,7 @@ class Apt:
         self._check(updated, "read the package lists")
         asked = self._run(
             "apt-get",
-            "-qq",
+            "-q",
             "install",
             "--yes",
             "--no-install-recommends",
@@ -251,6 +251,9 @@ class Apt:
         unknown += re.findall(r"Package '?([^'\s]+)'? has no installation candidate", asked.errors)
         if unknown:
             raise PackagesUnknownError(unknown, self.suite, self.architecture)
+        unmet = [line.strip() for line in asked.output.splitlines() if "Depends: " in line]
+        if asked.status and unmet:
+            raise AptError("resolve the packages", "\n".join(f"E: {line}" for line in unmet))
         self._check(asked, "resolve the packages")
         offers = [match.groupdict() for match in map(_URI.match, asked.output.splitlines()) if match]
         wanted = [_identity(offer["file"]) for offer in offers]

@@ -14,11 +14,12 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from snapedge_hooks.images import ImageLayer, ModelLayer
 from snapedge_hooks.vocabulary import Digest
 
-from .cache import BlobWriter, Cache
+from .cache import Cache
 from .trees import Directory, File, Link, Node, Slice, Tree
 
 _BLOCK = 512
@@ -48,6 +49,13 @@ class Layer:
             digest=self.diff_id,
             size=self.size,
         )
+
+
+class Sink(Protocol):
+    """What a tar is written to, front to back."""
+
+    def write(self, data: bytes) -> None:
+        """Append some bytes."""
 
 
 def write_layer(tree: Tree, *, name: str, cache: Cache) -> Layer:
@@ -81,7 +89,7 @@ def write_model_layer(name: str, files: Mapping[str, Path | bytes], *, cache: Ca
     return ModelLayer(file="model.tar", diff_id=layer.diff_id, size=layer.size)
 
 
-def write_tar(tree: Tree, writer: BlobWriter) -> None:
+def write_tar(tree: Tree, writer: Sink) -> None:
     """The tar of a tree, by the rules above."""
     entries: dict[str, Node] = dict(tree.entries)
     for path in tree.entries:

@@ -1,0 +1,49 @@
+"""Globs over paths of an image."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapedge_builder.patterns import matcher
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "is_matched"),
+    [
+        ("usr/share/man", "usr/share/man/man1/x.1", True),
+        ("usr/share/man", "usr/share/manual", False),
+        ("usr/lib/*/gconv", "usr/lib/aarch64-linux-gnu/gconv/a.so", True),
+        ("usr/lib/*/gconv", "usr/lib/a/b/gconv", False),
+        ("**/tests", "tests/a.py", True),
+        ("**/tests", "numpy/x/tests", True),
+        ("**/tests", "numpy/my_tests", False),
+        ("**/*.pyc", "a/__pycache__/b.cpython-311.pyc", True),
+        ("capi/lib.so*", "capi/lib.so.1.2", True),
+        ("capi/lib.so*", "capi/libXso", False),
+        ("py/{a,b.py}", "py/a/x", True),
+        ("py/{a,b.py}", "py/b.py", True),
+        ("py/{a,b.py}", "py/c", False),
+        ("a,b", "a,b", True),
+        ("x?z", "xyz", True),
+        ("x?z", "x/z", False),
+        ("/etc/", "etc/passwd", True),
+    ],
+)
+def test_globs(pattern: str, path: str, is_matched: bool) -> None:
+    assert matcher([pattern])(path) is is_matched
+
+
+def test_no_glob_matches_nothing() -> None:
+    assert not matcher([])("anything")
+
+
+def test_an_open_brace_is_refused() -> None:
+    with pytest.raises(ValueError, match="not closed"):
+        matcher(["a/{b,c"])
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="*?{},"), min_size=1).map(lambda text: text.strip("/")))
+def test_text_without_wildcards_matches_itself(text: str) -> None:
+    assert matcher([text])(text) == bool(text) or not text

@@ -1,0 +1,115 @@
+"""runtime.yaml and the image project beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snapedge_builder import runtimes
+from snapedge_builder.yamldocument import DeclarationError
+from snapedge_hooks.vocabulary import Architecture, ModelFormat
+
+YAML = """\
+name: onnx
+version: 1.10
+interface: 2
+image: ../server
+base:
+  suite: bookworm
+  packages: [python3-minimal, libstdc++6]
+"""
+
+PROJECT = """\
+[tool.snapedge.image]
+module = "snapedge_onnx"
+sources = ["src"]
+formats = ["onnx"]
+prune = ["x/{a,b}"]
+environment = { B = "2", A = "1" }
+"""
+
+
+def write(tmp_path: Path, *, yaml: str = YAML, project: str = PROJECT) -> Path:
+    folder, server = tmp_path / "runtime", tmp_path / "server"
+    folder.mkdir()
+    (server / "src").mkdir(parents=True)
+    (folder / "runtime.yaml").write_text(yaml)
+    (server / "pyproject.toml").write_text(project)
+    (server / "requirements.lock").write_text("")
+    return folder
+
+
+def test_a_declaration_is_read_with_its_project(tmp_path: Path) -> None:
+    found = runtimes.read_runtime(write(tmp_path))
+    assert (found.name, found.version, found.interface, found.suite) == ("onnx", "1.10", 2, "bookworm")
+    assert found.packages == ("python3-minimal", "libstdc++6")
+    assert found.architectures == (Architecture.AMD64, Architecture.ARM64)
+    assert found.project.formats == (ModelFormat.ONNX,)
+    assert found.project.environment == (("A", "1"), ("B", "2"))
+    assert found.project.prune == ("x/{a,b}",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("suite: bookworm", "suit: bookworm", "base.suite: is missing"),
+        ("interface: 2", "interface: 0", "runtime.yaml, line 3: interface: 0 is not between 1 and 10000"),
+        ("libstdc++6", "libstdc++6=12.2", "write the name alone, without a version"),
+        ("libstdc++6", "python3-minimal", "names a package twice"),
+        ("[python3-minimal, libstdc++6]", "[]", "base.packages: is empty"),
+        ("../server", "../nowhere", "image: there is no folder ../nowhere"),
+        ("name: onnx", "name: Onnx", "'Onnx' is not a runtime name"),
+        ("name: onnx", "name: onnx\narchitectures: [riscv64]", "'riscv64' is not an architecture we build for"),
+        ("name: onnx", "name: onnx\narchitectures: [arm64, arm64]", "names none, or one twice"),
+        ("base:\n", "base:\n  prune: ['a/{b']\n", "base.prune: 'a/{b' has a brace that is not closed"),
+        ("name: onnx", "name: onnx\nflavour: mild", "unknown key 'flavour'"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_its_place(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert old in YAML
+    with pytest.raises(DeclarationError) as caught:
+        runtimes.read_runtime(write(tmp_path, yaml=YAML.replace(old, new)))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[tool.snapedge.image]", "[tool.other]", "server/pyproject.toml: has no table [tool.snapedge.image]"),
+        ("module =", "modul =", "unknown key 'modul'"),
+        ('"snapedge_onnx"', '"snapedge onnx"', "tool.snapedge.image.module is missing or not a module name"),
+        ('sources = ["src"]', "sources = []", "tool.snapedge.image.sources is not a list of texts"),
+        ('sources = ["src"]', 'sources = ["lib"]', "tool.snapedge.image.sources: there is no folder 'lib'"),
+        (
+            '["onnx"]',
+            '["onyx"]',
+            "tool.snapedge.image.formats: 'onyx' is not a model format; known: onnx, tflite, sklearn",
+        ),
+        ('B = "2"', '"B-1" = "2"', "tool.snapedge.image.environment.B-1 is not a variable with a text"),
+        ("{a,b}", "{a,b", "tool.snapedge.image.prune: 'x/{a,b' has a brace that is not closed"),
+        ("[tool", "[[tool", "is not TOML"),
+    ],
+)
+def test_an_image_project_that_says_nonsense_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert old in PROJECT
+    with pytest.raises(DeclarationError) as caught:
+        runtimes.read_runtime(write(tmp_path, project=PROJECT.replace(old, new)))
+    assert message in str(caught.value)
+
+
+def test_a_missing_lock_says_how_to_make_one(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    (tmp_path / "server" / "requirements.lock").unlink()
+    with pytest.raises(DeclarationError) as caught:
+        runtimes.read_runtime(folder)
+    assert str(caught.value) == (
+        "server/requirements.lock: is missing; "
+        "make it with `uv pip compile --universal --generate-hashes --no-emit-index-url`"
+    )
+
+
+def test_the_runtimes_of_this_repository_are_read() -> None:
+    snaps = Path(__file__).parents[3] / "snaps"
+    for declaration in sorted(snaps.glob("*/runtime.yaml")):
+        assert runtimes.read_runtime(declaration.parent).packages
