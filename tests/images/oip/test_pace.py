@@ -24,6 +24,15 @@ def test_one_long_request_moves_a_model_and_many_quick_ones_bring_it_back() -> N
     assert pace.inline
 
 
+def test_being_preempted_now_and_then_moves_nothing() -> None:
+    pace = Pace(LIMIT / 20)
+    for _ in range(100):
+        pace.observe(LIMIT * 20)
+        for _ in range(20):
+            pace.observe(LIMIT / 20)
+        assert pace.inline
+
+
 def test_a_model_that_turns_slower_moves_without_an_outlier() -> None:
     pace = Pace(LIMIT / 100)
     for _ in range(32):

@@ -174,7 +174,7 @@ def test_too_much_in_flight_is_503_and_health_answers_meanwhile(tmp_path: Path) 
     place(tmp_path, "slow")
     with server(tmp_path, "--max-in-flight", "2", "--threads", "1") as running:
         # Warmed up with 0 rounds the model looks quick; one slow answer moves it to the workers.
-        running.infer("slow", _rounds(2000))
+        running.infer("slow", _rounds(20_000))
         with _socket(running) as first, _socket(running) as second:
             for client in (first, second):
                 client.sendall(_post("slow", _rounds(LONG)))

@@ -3,7 +3,8 @@
 A worker thread costs 50 us or more for each request, which is many times a small model's own time; an inference on
 the event loop makes every other connection wait, health checks included. So a model runs on the loop as long as its
 requests take less than a millisecond, small bodies only, and moves to the workers and back as its measured time
-changes. One request that took much longer is enough to move it: what a model takes may depend on the values.
+changes. What a model takes may depend on the values, so one request that took a hundred limits is enough to move it;
+but a few milliseconds are what any busy box takes from a process now and then, and only several of them count.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ BODY_LIMIT = 32 * 1024
 """Bytes of a body up to which the time measured so far says something; a bigger batch may take much longer."""
 
 _WEIGHT = 1 / 16
-_OUTLIER = 5 * LIMIT
+_LONG = 4 * LIMIT
+_FAR_TOO_LONG = 100 * LIMIT
 
 
 class Pace:
@@ -29,11 +31,11 @@ class Pace:
         self.inline = self._mean < LIMIT
 
     def observe(self, seconds: float) -> None:
-        """Takes one more request into the mean; one far outlier is twice the limit, however far it is."""
-        if seconds > _OUTLIER:
-            self._mean = max(self._mean, 2 * LIMIT)
+        """Takes one more request into the mean, a long one as a few limits."""
+        if seconds > _FAR_TOO_LONG:
+            self._mean = 2 * LIMIT
         else:
-            self._mean += (seconds - self._mean) * _WEIGHT
+            self._mean += (min(seconds, _LONG) - self._mean) * _WEIGHT
         if self.inline:
             self.inline = self._mean < LIMIT
         else:

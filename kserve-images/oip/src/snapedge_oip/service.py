@@ -75,9 +75,9 @@ class Service:
         model = self._model(route)
         if isinstance(model, Response):
             return self._finished(request, model)
-        if model.pace.inline and len(request.body) <= BODY_LIMIT and CONTENT_ENCODING not in request.headers:
-            return self._infer(model, request)
-        return partial(self._infer, model, request)
+        if not model.pace.inline or len(request.body) > BODY_LIMIT or CONTENT_ENCODING in request.headers:
+            return partial(self._infer, model, request)
+        return self._infer(model, request) if request.headers else self._computed(model, request.body, None)
 
     def _described(self, route: Route) -> Response:
         repository = self._repository
@@ -116,8 +116,6 @@ class Service:
 
     def _infer(self, model: Model, request: Request) -> Response:
         headers = request.headers
-        if not headers:
-            return self._computed(model, request.body, None)
         try:
             length = _header_length(headers.get(HEADER_LENGTH))
             body = compression.decode(headers.get(CONTENT_ENCODING, b""), request.body, self._max_body)
