@@ -1,4 +1,4 @@
-"""A device for the hooks: a registry, a cluster, a model endpoint and snapd, all in memory but over the real protocols."""
+"""A device for the hooks: registry, cluster, model endpoint and snapd, in memory but over the real protocols."""
 
 from __future__ import annotations
 

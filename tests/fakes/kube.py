@@ -1,7 +1,7 @@
 """A Kubernetes API in memory with what KServe makes of an InferenceService, at once and without a kubelet.
 
-Built after docs of a real KServe: the InferenceService's Deployment, ReplicaSets, pods and Service as they stand when a program
-behind an image comes up, and when it does not. What an image does is told by `programs`.
+Built after what a real KServe was seen to do: the InferenceService's Deployment, ReplicaSets, pods and Service as they
+stand when a program behind an image comes up, and when it does not. What an image does is told by `programs`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ class Faults:
         no_kserve: the group is unknown.
         conflict: server-side apply meets another field manager.
         huge: answers come with this many bytes.
-        die_after: stop listening after so many more changes.
     """
 
     status: dict[str, tuple[int, Object | bytes]] = field(default_factory=dict)
@@ -228,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     kube: FakeKube
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         return
 
     def handle(self) -> None:
@@ -258,7 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._delete(parts.path)
         return self._get(parts.path)
 
-    do_GET = do_PATCH = do_DELETE = _do
+    do_GET = do_PATCH = do_DELETE = _do  # noqa: N815 - http.server's names
 
     def _get(self, path: str) -> None:
         match = re.fullmatch(r"/apis/apps/v1/namespaces/([^/]+)/deployments/(.+)-predictor", path)

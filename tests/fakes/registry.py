@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     registry: FakeRegistry
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         return
 
     def handle(self) -> None:
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         method = {"blobs": self._blob, "manifests": self._manifest, "blobs/uploads": self._upload}[kind]
         return method(name, reference)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _do
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _do  # noqa: N815 - http.server's names
 
     def _blob(self, name: str, digest: str) -> None:
         data = self.registry.blobs.get(name, {}).get(digest)

@@ -86,25 +86,24 @@ def read(environment: SnapEnvironment) -> Content:
         PayloadBadError: there is none, it is not what its format says, or it is for another architecture.
     """
     try:
-        payload = _read_file(environment.snap / "payload" / "payload.json")
-        runtime = _read_file(environment.snap / "runtime" / "runtime.json")
-        content = Content(
-            folder=environment.snap,
-            payload=None if payload is None else Payload.parse(payload),
-            runtime=None if runtime is None else RuntimeImage.parse(runtime),
-        )
+        model_data = _read_file(environment.snap / "payload" / "payload.json")
+        runtime_data = _read_file(environment.snap / "runtime" / "runtime.json")
+        payload = None if model_data is None else Payload.parse(model_data)
+        runtime = None if runtime_data is None else RuntimeImage.parse(runtime_data)
     except DocumentError as error:
         raise PayloadBadError(error.brief, resolution=error.resolution) from error
-    if content.payload is None and content.runtime is None:
+    if payload is None and runtime is None:
         raise PayloadBadError("Snap holds neither payload/payload.json nor runtime/runtime.json")
-    for part in (content.payload, content.runtime):
+    if payload is not None and runtime is not None and runtime.digest not in payload.runtime.digests:
+        raise PayloadBadError(f"Runtime {runtime.digest.short} in the snap is not one that payload.json lists")
+    for part in (payload, runtime):
         if part is not None and str(part.architecture) != environment.architecture:
             raise PayloadBadError(
                 f"Snap is for {part.architecture}, this device is {environment.architecture}",
                 code=HealthCode.WRONG_ARCH,
                 resolution=f"install the snap built for {environment.architecture}",
             )
-    return content
+    return Content(folder=environment.snap, payload=payload, runtime=runtime)
 
 
 def _read_file(path: Path) -> bytes | None:

@@ -62,8 +62,7 @@ class Executor:
             case ActionKind.PUSH_MANIFEST:
                 self._push_manifest(_target(plan))
             case ActionKind.APPLY:
-                self._memory.update(namespace=_target(plan).manifests.namespace)
-                self._at(_target(plan).manifests).apply(_target(plan).manifests)
+                self._apply(_target(plan).manifests)
             case ActionKind.RESTORE:
                 self._restore(plan.restore)
             case ActionKind.WAIT_READY:
@@ -115,13 +114,18 @@ class Executor:
     # The cluster
 
     def _restore(self, good: GoodSpec | None) -> None:
-        if good is None:
-            cluster = self._doors.cluster(self._wish.payload.service.namespace)
+        namespace = self._wish.payload.service.namespace
+        if good is None or good.manifests.namespace != namespace:
+            cluster = self._doors.cluster(namespace)
             cluster.delete_inference_service()
             cluster.delete_node_port()
-            return
-        self._memory.update(namespace=good.manifests.namespace)
-        self._at(good.manifests).apply(good.manifests)
+        if good is not None:
+            self._at(good.manifests).apply(good.manifests)
+
+    def _apply(self, manifests: Manifests) -> None:
+        if self._memory.state.namespace is None:
+            self._memory.update(namespace=manifests.namespace)
+        self._at(manifests).apply(manifests)
 
     def _at(self, manifests: Manifests) -> Cluster:
         return self._doors.cluster(manifests.namespace)
@@ -200,7 +204,7 @@ class Executor:
             samples=None if self._wish.payload.gate is GateMode.NONE else self._content.samples(),
         )
         self._at(target.manifests).remember(spec)
-        self._memory.update(last_good=spec, namespace=target.manifests.namespace)
+        self._memory.update(last_good=spec)
 
     def _prune(self, plan: ConvergePlan) -> None:
         if plan.prunable:
@@ -215,6 +219,7 @@ class Executor:
             self._memory.update(pushed=tuple(image for image in self._memory.state.pushed if image.digest not in gone))
         if plan.leave_namespace is not None:
             clear(self._doors.cluster(plan.leave_namespace), self._wish.owner)
+            self._memory.update(namespace=_target(plan).manifests.namespace)
 
 
 def clear(cluster: Cluster, owner: str) -> None:

@@ -24,7 +24,7 @@ from .errors import SnapedgeError
 MAX_BYTES = 1024 * 1024
 _MAX_DEPTH = 16
 _KEY = re.compile(r"""(?P<key>[A-Za-z0-9_.][A-Za-z0-9_./-]*|"[^"\\]*"|'[^']*')\s*:(?:\s+(?P<value>.*))?$""")
-_UNSUPPORTED = re.compile(r"[&*!|>%@`{\[]")
+_UNSUPPORTED = re.compile(r"[&*!|>%@`{\[]|[-?:](\s|$)")
 
 
 class KubeconfigError(SnapedgeError):

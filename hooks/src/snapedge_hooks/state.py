@@ -5,6 +5,7 @@ Losing it loses no truth: an absent, corrupt or newer file reads as empty, and w
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from dataclasses import dataclass, replace
@@ -167,7 +168,8 @@ def save(path: Path, state: State) -> None:
         temporary.replace(path)
     except OSError as error:
         _LOG.warning("state is not saved: %s: %s", path, error.strerror)
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 class Memory:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ...fakes.edge import EdgeDevice
+from tests.fakes.edge import EdgeDevice
 
 
 @pytest.fixture

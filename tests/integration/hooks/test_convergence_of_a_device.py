@@ -1,13 +1,13 @@
 """What a device ends up serving, and what snapd is told, on every path of design's table of outcomes."""
 
 import json
+import time
 
 import pytest
 
-from snapedge_hooks.vocabulary import GateMode
-
-from ...fakes.edge import NAME, RUNTIMES, EdgeDevice, runtime_image
-from ...fakes.model import labels
+from snapedge_hooks.vocabulary import Architecture, GateMode
+from tests.fakes.edge import NAME, RUNTIMES, EdgeDevice, runtime_image
+from tests.fakes.model import labels
 
 GATE_FAILED = json.dumps({"gate": "failed", "sample": "row-3", "output": "label", "max_error": 1.0, "tolerance": 0.0})
 
@@ -267,32 +267,32 @@ def test_a_pull_error_has_every_layer_pushed_again(device: EdgeDevice) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "health"),
+    ("terminated", "health"),
     [
         (
-            {"terminated": (137, "OOMKilled", "")},
+            (137, "OOMKilled", ""),
             "--code=load-failed error Server ran out of memory",
         ),
         (
-            {"terminated": (3, "Error", '{"gate":"load-failed","reason":"opset 99 is unknown"}')},
+            (3, "Error", '{"gate":"load-failed","reason":"opset 99 is unknown"}'),
             "--code=load-failed error Model does not load: opset 99 is unknown",
         ),
         (
-            {"terminated": (1, "Error", "Traceback")},
+            (1, "Error", "Traceback"),
             "--code=load-failed error Server ended 2 times, exit code 1: Traceback",
         ),
         (
-            {"terminated": (255, "Error", "exec /usr/bin/python3: exec format error")},
+            (255, "Error", "exec /usr/bin/python3: exec format error"),
             "--code=wrong-arch error Image is for another architecture",
         ),
     ],
 )
 def test_a_pod_that_does_not_come_up_has_one_reason(
-    device: EdgeDevice, program: dict[str, tuple[int, str, str]], health: str
+    device: EdgeDevice, terminated: tuple[int, str, str], health: str
 ) -> None:
     runtime, files = runtime_image()
     device.push_runtime(runtime, files)
-    device.serves(device.install("1.0.0", runtime), runtime, **program)
+    device.serves(device.install("1.0.0", runtime), runtime, terminated=terminated)
     assert device.run("install") == 1
     assert device.health() == health
 
@@ -372,7 +372,7 @@ def test_a_runtime_snap_pushes_itself_and_is_kept_there(device: EdgeDevice) -> N
 
 
 def test_health_is_told_again_by_check_health(device: EdgeDevice) -> None:
-    runtime, files = runtime_image()
+    runtime, _ = runtime_image()
     device.install("1.0.0", runtime)
     assert device.run("check-health") == 0
     assert device.health().startswith("waiting Not converged yet")
@@ -382,16 +382,12 @@ def test_health_is_told_again_by_check_health(device: EdgeDevice) -> None:
 
 
 def test_another_architecture_is_refused(device: EdgeDevice) -> None:
-    from snapedge_hooks.vocabulary import Architecture
-
     runtime, _ = runtime_image()
     device.install("1.0.0", runtime, architecture=Architecture.ARM64)
     assert device.run("install") == 1
 
 
 def test_a_slow_model_is_refused_where_a_bound_is_set(device: EdgeDevice) -> None:
-    import time
-
     def slow(request: dict[str, object]) -> tuple[int, dict[str, object]]:
         time.sleep(0.02)
         return labels(2)(request)
