@@ -15,6 +15,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -45,6 +46,7 @@ _WORKERS = 2
 """One computes while the other decodes; the runtime has threads of its own."""
 
 _OTHER_FILES = 64
+_BACKLOG = 2048
 
 
 def run(runtime: Runtime, settings: Settings) -> int:
@@ -87,13 +89,14 @@ class _Server:
         pool = Pool(loop, workers=_WORKERS, limit=settings.max_in_flight)
         front = Front(loop, service, pool, Limits.of(settings))
         try:
-            listener = await loop.create_server(
-                partial(Connection, front), settings.bind, settings.http_port, backlog=2048
-            )
+            # A socket of our own: to look up even a plain address the loop would start four threads that stay.
+            family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+            opened = socket.create_server((settings.bind, settings.http_port), family=family, backlog=_BACKLOG)
         except OSError as error:
             _log.error("cannot listen on %s port %d: %s", settings.bind, settings.http_port, error.strerror)
             return EXIT_USAGE, False
-        port = listener.sockets[0].getsockname()[1]
+        listener = await loop.create_server(partial(Connection, front), sock=opened, backlog=_BACKLOG)
+        port = opened.getsockname()[1]
         _log.info("listening", extra={"event": {"bind": settings.bind, "port": port}})
         loaded = self._load(loop)
         stop = loop.create_task(stopping.wait())
@@ -128,7 +131,12 @@ class _Server:
         """Loads in a thread, so that the port answers meanwhile."""
         count = self._settings.threads or threads.available()
         executor = ThreadPoolExecutor(1, thread_name_prefix="loading")
-        return loop.run_in_executor(executor, loading.load_all, self._runtime, self._settings, count, self._repository)
+        loaded = loop.run_in_executor(
+            executor, loading.load_all, self._runtime, self._settings, count, self._repository
+        )
+        # Lets the thread end with its only work.
+        executor.shutdown(wait=False)
+        return loaded
 
     def _tell(self, refusal: loading.Refusal) -> None:
         _log.error("not served: %s", refusal.reason)
