@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from .objects import Change, ObjectStore
 
@@ -13,6 +13,18 @@ _log = logging.getLogger(__name__)
 
 Name = tuple[str, str]
 """Namespace and name of what is reconciled."""
+
+
+def watched(work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+    """A task whose failure, which would be a defect of ours, is logged when it happens and not when it is awaited."""
+
+    def tell(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("%s of the virtual cluster failed", what, exc_info=error)
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(tell)
+    return task
 
 
 class Controller:
@@ -41,7 +53,7 @@ class Controller:
     async def start(self) -> None:
         """Listen to the store and work."""
         self._deafen = self._store.listen(self._hear)
-        self._task = asyncio.create_task(self._work())
+        self._task = watched(self._work(), "a controller")
 
     async def stop(self) -> None:
         """Stop; what is queued is found again at the next start."""
@@ -52,8 +64,7 @@ class Controller:
         self._timers.clear()
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     def enqueue(self, name: Name) -> None:
         """Reconcile this object soon."""

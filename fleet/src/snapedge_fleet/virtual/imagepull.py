@@ -83,6 +83,8 @@ class ImagePuller:
                 f'rpc error: code = Unknown desc = {prefix}: failed to resolve reference "{reference}": '
                 f"failed to do request: {_innermost(error)}"
             ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ImagePullError(f"rpc error: code = Unknown desc = {prefix}: malformed image: {error!r}") from error
         except LayerRefusedError as error:
             raise ImagePullError(
                 f"rpc error: code = Unknown desc = {prefix}: failed to extract layer: {error}"

@@ -9,22 +9,22 @@ import shutil
 import signal
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import kinds, podstatus, probes
 from .apply import Document
+from .containers import ContainerMaker, ContainerRefusedError, config_maps_of
+from .controllers import watched
 from .faults import ClusterFaults
 from .imagepull import Image, ImagePuller, ImagePullError
 from .objects import ObjectStore
 from .podstatus import PodState
-from .rootfs import LayerRefusedError, RootfsCache, resolve
-from .sandbox import TERMINATION_LOG, Container, ContainerSpec, Mount, Sandbox
+from .rootfs import LayerRefusedError, RootfsCache
+from .sandbox import TERMINATION_LOG, Container, Sandbox
 
 _log = logging.getLogger(__name__)
 
-_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HEALTHY_AFTER = 600.0
 
 
@@ -56,14 +56,6 @@ class PodHost:
     record: Callable[[Document, str, str, str], None]
 
 
-class ContainerRefusedError(Exception):
-    """The container cannot be made from what its pod says."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 class Pod:
     """One scheduled pod; `run` ends when the pod is gone or the node stops."""
 
@@ -90,7 +82,7 @@ class Pod:
 
     def start(self) -> None:
         """Begin."""
-        self._main = asyncio.create_task(self._live())
+        self._main = watched(self._live(), f"pod {self.name}")
 
     def end(self, grace: float) -> None:
         """End with SIGTERM, then SIGKILL, and remove the pod; a second call can only shorten the wait."""
@@ -99,15 +91,15 @@ class Pod:
         if self._ending is not None:
             self._signal(signal.SIGKILL)
             return
-        self._ending = asyncio.create_task(self._end(grace, remove=True))
+        self._ending = watched(self._end(grace, remove=True), f"the end of pod {self.name}")
 
     async def stop(self, grace: float) -> None:
         """End the container and leave the pod object, as a node that goes down does."""
         if self._ending is None:
-            self._ending = asyncio.create_task(self._end(grace, remove=False))
+            self._ending = watched(self._end(grace, remove=False), f"the end of pod {self.name}")
         else:
             self._signal(signal.SIGKILL)
-        await self._ending
+        await asyncio.wait([self._ending])
 
     def _recover(self, pod: Document) -> None:
         """Go on counting where the status of a pod that ran before stopped."""
@@ -135,8 +127,9 @@ class Pod:
             began = loop.time()
             try:
                 await self._run_once(image)
-            except ContainerRefusedError as error:
-                self._state.container.state = {"waiting": {"message": str(error), "reason": error.reason}}
+            except (ContainerRefusedError, LayerRefusedError, OSError) as error:
+                reason = error.reason if isinstance(error, ContainerRefusedError) else "CreateContainerError"
+                self._state.container.state = {"waiting": {"message": str(error), "reason": reason}}
                 self._note("Warning", "Failed", f"Error: {error}")
                 self._publish()
                 await self._delay(podstatus.backoff(1))
@@ -175,7 +168,7 @@ class Pod:
 
     async def _run_once(self, image: Image) -> None:
         """Start the container, probe it, and write down how it ended."""
-        spec = await asyncio.to_thread(self._spec, image)
+        spec = await asyncio.to_thread(self._maker().make, image)
         container = self._state.container
         container.image = image
         container.identifier = "containerd://" + hashlib.sha256(uuid.uuid4().bytes).hexdigest()
@@ -212,6 +205,16 @@ class Pod:
         )
         self._publish()
 
+    def _maker(self) -> ContainerMaker:
+        return ContainerMaker(
+            pod=self._pod,
+            address=self.address,
+            host_address=self._host.address,
+            folder=self._folder,
+            cache=self._host.cache,
+            config_maps=config_maps_of(self._pod, self._host.store),
+        )
+
     async def _end(self, grace: float, *, remove: bool) -> None:
         self._note("Normal", "Killing", f"Stopping container {self._container['name']}")
         self._publish()
@@ -219,8 +222,7 @@ class Pod:
             await self._running.end(grace)
         if self._main is not None:
             self._main.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._main
+            await asyncio.wait([self._main])
         if self._running is not None:
             # It was being started when the first signal was sent.
             await self._running.kill()
@@ -299,102 +301,7 @@ class Pod:
             self._signal(signal.SIGTERM)
             asyncio.get_running_loop().call_later(grace, self._signal_run, self._running)
 
-    # What the container is made of
-
-    def _spec(self, image: Image) -> ContainerSpec:
-        arguments = [*(self._container.get("command") or image.entrypoint)]
-        arguments += self._container.get("args") or ([] if self._container.get("command") else image.command)
-        if not arguments:
-            raise ContainerRefusedError("CreateContainerError", "no command specified")
-        environment = {"PATH": _SEARCH_PATH} | image.environment
-        for variable in self._container.get("env", []):
-            environment[variable["name"]] = self._variable(variable)
-        environment |= {"HOSTNAME": self.name, "SNAPEDGE_BIND": self.address}
-        environment.setdefault("HOME", "/")
-        self._check_program(image, arguments[0], environment["PATH"])
-        self._folder.mkdir(parents=True, exist_ok=True)
-        log = self._folder / "termination-log"
-        log.write_bytes(b"")
-        log.chmod(0o666)
-        mounts = self._mounts(image)
-        read_only = self._container.get("securityContext", {}).get("readOnlyRootFilesystem", False)
-        return ContainerSpec(
-            rootfs=image.rootfs,
-            arguments=arguments,
-            environment=environment,
-            working_directory=self._container.get("workingDir") or image.working_directory,
-            hostname=self.name[:63].rstrip("-."),
-            termination_log=log,
-            scratch=self._folder,
-            has_tmp=not read_only,
-            mounts=mounts,
-        )
-
-    def _variable(self, variable: Document) -> str:
-        if "valueFrom" not in variable:
-            return str(variable.get("value", ""))
-        field = variable["valueFrom"].get("fieldRef", {}).get("fieldPath", "")
-        known = {
-            "metadata.name": self.name,
-            "metadata.namespace": self.namespace,
-            "metadata.uid": self.uid,
-            "status.podIP": self.address,
-            "status.hostIP": self._host.address,
-        }
-        if field not in known:
-            problem = f"environment variable {variable['name']} comes from what virtual pods do not know"
-            raise ContainerRefusedError("CreateContainerConfigError", problem)
-        return known[field]
-
-    def _check_program(self, image: Image, program: str, search_path: str) -> None:
-        folders = [""] if "/" in program else search_path.split(":")
-        try:
-            found = any(self._is_program(image.rootfs, f"{folder}/{program}") for folder in folders)
-        except LayerRefusedError:
-            found = False
-        if not found:
-            problem = (
-                "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
-                f'exec: "{program}": stat {program}: no such file or directory'
-            )
-            raise ContainerRefusedError("RunContainerError", problem)
-
-    @staticmethod
-    def _is_program(rootfs: Path, name: str) -> bool:
-        path = resolve(rootfs, f"{name}")
-        for _ in range(40):
-            if not path.is_symlink():
-                return path.is_file()
-            target = path.readlink()
-            relative = str(target) if target.is_absolute() else f"{path.parent.relative_to(rootfs)}/{target}"
-            path = resolve(rootfs, relative)
-        return False
-
-    def _mounts(self, image: Image) -> list[Mount]:
-        volumes = {volume["name"]: volume for volume in self._pod["spec"].get("volumes", [])}
-        mounts: list[Mount] = []
-        for mount in self._container.get("volumeMounts", []):
-            volume = volumes.get(mount["name"], {})
-            source = self._folder / "volumes" / mount["name"]
-            if "emptyDir" in volume:
-                source.mkdir(parents=True, exist_ok=True)
-            elif "configMap" in volume:
-                self._write_config_map(volume["configMap"]["name"], source)
-            else:
-                problem = f"volume {mount['name']} is of a kind that virtual pods do not have"
-                raise ContainerRefusedError("CreateContainerConfigError", problem)
-            self._host.cache.add_mount_point(image.rootfs, mount["mountPath"])
-            writable = "emptyDir" in volume and not mount.get("readOnly", False)
-            mounts.append(Mount(source=source, target=mount["mountPath"], writable=writable))
-        return mounts
-
-    def _write_config_map(self, name: str, folder: Path) -> None:
-        config_map = self._host.store.get(kinds.CONFIG_MAP, self.namespace, name)
-        if config_map is None:
-            raise ContainerRefusedError("CreateContainerConfigError", f'configmap "{name}" not found')
-        folder.mkdir(parents=True, exist_ok=True)
-        for key, text in config_map.get("data", {}).items():
-            (folder / key).write_text(text)
+    # Telling
 
     def _termination_message(self, path: Path, code: int) -> str:
         policy = self._container.get("terminationMessagePolicy", "File")
@@ -405,8 +312,6 @@ class Pod:
         if not text and code and policy == "FallbackToLogsOnError" and self.log.is_file():
             text = self.log.read_bytes()[-2048:].decode(errors="replace")
         return text
-
-    # Telling
 
     def _service_name(self) -> str:
         labels: dict[str, str] = self._pod["metadata"].get("labels", {})

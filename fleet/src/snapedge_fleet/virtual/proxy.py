@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, cast
 
 from . import kinds, probes, selectors, workloads
 from .apply import Document
+from .controllers import watched
 from .objects import Change, ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class ServiceProxy:
         """Listen on what Services there are, and on what comes."""
         self._deafen = self._store.listen(self._hear)
         await self._match_services()
-        self._task = asyncio.create_task(self._work())
+        self._task = watched(self._work(), "the proxy")
 
     async def stop(self) -> None:
         """Close every listener and every connection."""
@@ -49,8 +49,7 @@ class ServiceProxy:
             self._deafen()
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
         for listener in self._listeners.values():
             await listener.stop()
         self._listeners.clear()
