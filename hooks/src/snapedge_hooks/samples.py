@@ -3,9 +3,10 @@
 Rules for an answer to be right:
 
 1. It has every expected output, with the expected shape and datatype. Outputs that nobody expects are not looked at.
-2. Floating point: |got - want| <= atol + rtol * |want| for each element. NaN equals NaN; an infinity equals itself.
+2. Floating point: |got - want| <= atol + rtol * |want| for each element, both rounded to the output's datatype first.
+   NaN equals NaN; an infinity equals itself.
 3. Strings, booleans and integers: exactly. atol and rtol do not soften them.
-4. In JSON, where NaN cannot be written, `null` stands for it, on both sides.
+4. In JSON, `null` stands for NaN, "Infinity" and "-Infinity" for the infinities.
 
 The servers' protocol package has its own implementation, since images import nothing of ours; both pass
 `tests/cases/samples/`.
@@ -14,6 +15,7 @@ The servers' protocol package has its own implementation, since images import no
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +25,8 @@ from .document import DocumentError, Fields, canonical_json, parse_object
 FORMAT = 1
 MAX_DIMENSIONS = 32
 """More than any runtime takes; ONNX Runtime and NumPy stop at 64 and below."""
-FLOATS = frozenset({"FP16", "FP32", "FP64"})
+_FLOAT_PACKING = {"FP16": struct.Struct("<e"), "FP32": struct.Struct("<f"), "FP64": struct.Struct("<d")}
+FLOATS = frozenset(_FLOAT_PACKING)
 INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
 DATATYPES = FLOATS | INTEGERS | {"BOOL", "BYTES"}
 
@@ -38,7 +41,7 @@ class Tensor:
         name: as the model names it.
         shape: every dimension known, each >= 0.
         datatype: one of `DATATYPES`.
-        data: row-major and flat; as many as the shape says. NaN is a float NaN here.
+        data: row-major and flat; as many as the shape says. Floats are rounded to the datatype.
     """
 
     name: str
@@ -48,7 +51,7 @@ class Tensor:
 
     def to_json(self) -> dict[str, Any]:
         """The protocol's JSON, flat."""
-        data = [None if isinstance(item, float) and math.isnan(item) else item for item in self.data]
+        data = [item if not isinstance(item, float) or math.isfinite(item) else _unwritable(item) for item in self.data]
         return {"name": self.name, "shape": list(self.shape), "datatype": self.datatype, "data": data}
 
 
@@ -244,12 +247,32 @@ def _tensor(fields: Fields) -> Tensor:
     )
 
 
+def _unwritable(number: float) -> str | None:
+    """What JSON carries in place of a float that it has no number for."""
+    return None if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def _rounded(datatype: str, item: Any) -> float | None:
+    """A float as its datatype holds it, or None for what is no float."""
+    if item is None:
+        return math.nan
+    if isinstance(item, str):
+        return {"Infinity": math.inf, "-Infinity": -math.inf}.get(item)
+    if isinstance(item, bool) or not isinstance(item, int | float):
+        return None
+    packing = _FLOAT_PACKING[datatype]
+    try:
+        rounded: float = packing.unpack(packing.pack(item))[0]
+    except OverflowError:
+        return math.copysign(math.inf, item)
+    return rounded
+
+
 def _element(fields: Fields, datatype: str, item: Any) -> Scalar:
     if datatype in FLOATS:
-        if item is None:
-            return math.nan
-        right = isinstance(item, int | float) and not isinstance(item, bool)
-        item = float(item) if right else item
+        number = _rounded(datatype, item)
+        right = number is not None
+        item = item if number is None else number
     elif datatype in INTEGERS:
         right = isinstance(item, int) and not isinstance(item, bool)
     else:

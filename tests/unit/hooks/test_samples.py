@@ -1,0 +1,39 @@
+"""The device's verdict on an answer is the one that each shared case carries."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from snapedge_hooks.document import DocumentError
+from snapedge_hooks.samples import SampleSet, parse_answer
+
+CASES = sorted((Path(__file__).parents[2] / "cases" / "samples").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_the_verdict_is_the_case_s(path: Path) -> None:
+    case = json.loads(path.read_text())
+    document = json.dumps(case["document"]).encode()
+    if case["verdict"] == "malformed":
+        with pytest.raises(DocumentError):
+            SampleSet.parse(document)
+        return
+    samples = SampleSet.parse(document)
+    try:
+        answer = parse_answer(json.dumps(case["answer"]).encode())
+    except DocumentError:
+        assert case["verdict"] == "wrong"
+        return
+    deviations = [deviation for sample in samples.samples for deviation in sample.deviations(answer)]
+    assert ("wrong" if deviations else "right") == case["verdict"]
+    if deviations:
+        assert deviations[0].output == case["output"]
+        assert deviations[0].max_error == pytest.approx(case["max_error"])
+        assert deviations[0].tolerance == pytest.approx(case["tolerance"])
+
+
+def test_an_infinity_is_written_as_a_word_and_reads_back() -> None:
+    path = next(case for case in CASES if case.stem == "infinity-equals-itself")
+    samples = SampleSet.parse(json.dumps(json.loads(path.read_text())["document"]).encode())
+    assert SampleSet.parse(samples.to_json()) == samples
