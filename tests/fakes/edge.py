@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any, Self
@@ -239,6 +242,15 @@ class EdgeDevice:
             "SNAP_REVISION": str(self.revision),
             "SNAP_ARCH": "amd64",
         }
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        """Start a hook or app of the current revision as a process of its own."""
+        path = f"{self._ctl}:{os.environ['PATH']}"
+        return subprocess.Popen(
+            [sys.executable, "-m", "snapedge_hooks", name],
+            env=self.environment() | {"PATH": path},
+            stderr=subprocess.DEVNULL,
+        )
 
     def run(self, name: str, *arguments: str) -> int:
         """Run a hook or app of the current revision; its exit code."""

@@ -11,6 +11,7 @@ import json
 import re
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -77,6 +78,7 @@ class FakeKube:
         self.objects: dict[str, Object] = {}
         self.programs: dict[str, Program] = {}
         self.requests: list[str] = []
+        self.on_request: Callable[[str], None] = lambda request: None
         self.faults = Faults()
         self.model = model
         self._started: dict[str, int] = {}
@@ -239,6 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _do(self) -> None:
         kube, parts = self.kube, urlsplit(self.path)
         kube.requests.append(f"{self.command} {self.path}")
+        kube.on_request(f"{self.command} {self.path}")
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         for pattern, (status, answer) in kube.faults.status.items():

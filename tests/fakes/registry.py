@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -51,6 +52,7 @@ class FakeRegistry:
         self.tags: dict[str, dict[str, str]] = {}
         self.uploads: dict[str, bytearray] = {}
         self.requests: list[str] = []
+        self.on_request: Callable[[str], None] = lambda request: None
         self.received = 0
         self.faults = Faults()
         fake = self
@@ -94,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _do(self) -> None:
         registry, parts = self.registry, urlsplit(self.path)
         registry.requests.append(f"{self.command} {self.path}")
+        registry.on_request(f"{self.command} {self.path}")
         self.query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         if registry.faults.redirect_to:
             return self._answer(307, headers={"Location": registry.faults.redirect_to + self.path})

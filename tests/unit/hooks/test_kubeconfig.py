@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snapedge_hooks import kubeconfig
@@ -123,7 +123,8 @@ DOCUMENTS = st.recursive(
 )
 
 
-@given(st.dictionaries(KEYS, DOCUMENTS, min_size=1))
+@settings(max_examples=40)
+@given(st.dictionaries(KEYS, DOCUMENTS, min_size=1, max_size=3))
 def test_what_it_reads_is_what_yaml_reads(document: dict[str, object]) -> None:
     text = yaml.safe_dump(document, width=10**6, default_flow_style=False)
     try:
