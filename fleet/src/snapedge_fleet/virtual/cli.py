@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
@@ -18,6 +19,7 @@ from snapedge_hooks.vocabulary import Architecture
 from . import claims as claimwords
 from .virtualfleet import DeviceReport, UpRequest, VirtualFleet
 
+_WIDE: Final = 200
 _ROOT = click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False),
@@ -97,7 +99,8 @@ def status(root: Path, shape: str) -> None:
     elif not reports:
         click.echo(f"no virtual devices in {root}", err=True)
     else:
-        Console().print(_table(reports))
+        # Lines in a file or a pipe are never cut.
+        Console(width=None if sys.stdout.isatty() else _WIDE).print(_table(reports))
 
 
 @virtual_group.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -126,11 +129,17 @@ def execute(root: Path, device: str, command: tuple[str, ...]) -> None:
 
 @virtual_group.command()
 @_ROOT
+@click.option("--purge", is_flag=True, help="Forget what the devices have as well; only for all of them.")
 @click.argument("devices", nargs=-1)
-def down(root: Path, devices: tuple[str, ...]) -> None:
+def down(root: Path, purge: bool, devices: tuple[str, ...]) -> None:
     """End all devices of the root, or those named; what they have stays for the next `up`."""
-    ended = VirtualFleet(root).down(devices)
+    if purge and devices:
+        raise click.UsageError("--purge is for all devices of the root")
+    fleet = VirtualFleet(root)
+    ended = fleet.down(devices)
     click.echo(f"ended {', '.join(ended)}" if ended else "nothing was running")
+    if purge:
+        fleet.purge()
 
 
 def _default_root() -> Path:
@@ -151,12 +160,12 @@ def _labels(texts: tuple[str, ...]) -> dict[str, str]:
 def _table(reports: list[DeviceReport]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("DEVICE", "ADDRESS", "STATE", "SNAP", "VERSION", "REV", "HEALTH", "ENDPOINT"):
-        table.add_column(heading, no_wrap=heading != "HEALTH")
+        table.add_column(heading, no_wrap=True)
     for report in reports:
         first = (report.record.name, report.record.addresses.host, "up" if report.running else "down")
         for position, snap in enumerate(report.snaps or [{}]):
             health = snap.get("health") or {}
-            words = " ".join(str(health[key]) for key in ("status", "message") if health.get(key))
+            words = " ".join(str(health[key]) for key in ("status", "code") if health.get(key))
             url = next((url for key, url in report.endpoints.items() if key.endswith(f"/{_object(snap)}")), "")
             known = (str(snap.get("name", "")), str(snap.get("version", "")), str(snap.get("revision", "")))
             table.add_row(*(first if position == 0 else ("", "", "")), *known, words, url)

@@ -117,7 +117,10 @@ class Device:
             "--token-file": str(folder / "token"),
             "--snapd-socket": self._record.socket,
             "--state-dir": str(folder / "state"),
+            "--arch": self._record.architecture,
         }
+        if (folder / "claim").is_file():
+            options["--claim-token-file"] = str(folder / "claim")
         flat = tuple(text for option in options.items() for text in option)
         setup = ServiceSetup(arguments=arguments + flat, environment=dict(os.environ), folder=self._paths.root)
         return Service(

@@ -73,7 +73,7 @@ class Handlers:
         except (SnapFileError, InterfaceError) as error:
             raise TaskError(str(error)) from error
         except OSError as error:
-            raise TaskError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")) from error
+            raise TaskError(_reason(error)) from error
         return HookResult()
 
     async def undo(self, task: Task) -> None:
@@ -88,7 +88,7 @@ class Handlers:
         try:
             await handler(task)
         except OSError as error:
-            raise TaskError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")) from error
+            raise TaskError(_reason(error)) from error
 
     def _record(self, task: Task) -> SnapRecord:
         return self._machine.state.snaps[task.plan.snap]
@@ -116,12 +116,19 @@ class Handlers:
         paths, name, revision = self._machine.paths, task.plan.snap, task.plan.revision
         source = task.plan.parameters.get("from", "")
         await self._drop_data(task, whole=False)
-        paths.common(name).mkdir(parents=True, exist_ok=True)
-        for folder in (paths.data, paths.user_data):
-            if source and folder(name, source).is_dir():
-                await asyncio.to_thread(shutil.copytree, folder(name, source), folder(name, revision), symlinks=True)
-            else:
-                folder(name, revision).mkdir(parents=True, exist_ok=True)
+        try:
+            paths.common(name).mkdir(parents=True, exist_ok=True)
+            for folder in (paths.data, paths.user_data):
+                if source and folder(name, source).is_dir():
+                    await asyncio.to_thread(
+                        shutil.copytree, folder(name, source), folder(name, revision), symlinks=True
+                    )
+                else:
+                    folder(name, revision).mkdir(parents=True, exist_ok=True)
+        except OSError:
+            # A task that failed is not undone: what it copied before goes with it.
+            await self._drop_data(task)
+            raise
 
     async def _drop_data(self, task: Task, *, whole: bool = True) -> None:
         """Removes the copy; at the undo of a first install also what the snap put beside it."""
@@ -282,6 +289,14 @@ def _one_more(failures: dict[str, Any], revision: str, now: str) -> dict[str, An
     """The record of failed refreshes with one more of `revision`; another revision begins a new count."""
     count = failures.get("failure-count", 0) if failures.get("revision") == revision else 0
     return {"revision": revision, "failure-count": count + 1, "last-failure-time": now}
+
+
+def _reason(error: OSError) -> str:
+    """What went wrong, in a line; copying a tree collects one error for each file, of which the first is told."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        source, _, reason = error.args[0][0]
+        return f"cannot copy {source}: {reason}"
+    return f"{error.strerror or error}: {error.filename}" if error.filename else str(error.strerror or error)
 
 
 def _remove_folder(folder: Path) -> None:

@@ -27,19 +27,30 @@ class LogFile:
         self.path = path
         self._limit = limit
         self._clock = clock
+        self._lost = 0
 
     def write(self, writer: str, lines: Iterable[bytes | str]) -> None:
-        """Appends `lines`, each with the time and `writer` before it."""
+        """Appends `lines`, each with the time and `writer` before it.
+
+        On a full disk lines are lost, and how many is said once there is room: a log never stops who writes it.
+        """
         texts = [line.decode("utf-8", errors="replace") if isinstance(line, bytes) else line for line in lines]
         if not texts:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lost = [f"{self._lost} lines were lost: the log could not be written"] if self._lost else []
         moment = stamp(self._clock())
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(f"{moment} {writer}: {text.rstrip()}\n" for text in texts)
-            size = file.tell()
-        if size > self._limit:
-            self.path.replace(self.path.with_name(self.path.name + ".1"))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{moment} {writer}: {text.rstrip()}\n" for text in [*lost, *texts])
+                file.flush()
+                size = file.tell()
+            if size > self._limit:
+                self.path.replace(self.path.with_name(self.path.name + ".1"))
+        except OSError:
+            self._lost += len(texts)
+        else:
+            self._lost = 0
 
     def last(self, count: int) -> list[str]:
         """The newest `count` lines, oldest first."""

@@ -6,6 +6,7 @@ Nothing here decides what is to happen; `tasks` does, and `handlers` carries it 
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from .snapinfo import App, SnapFileError, SnapInfo
 from .snapstate import RevisionRecord, SnapRecord, SnapState, StateFile
 from .snaptrees import SnapTrees
 from .tasks import Limits
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +59,14 @@ class Machine:
         self._infos: dict[str, SnapInfo] = {}
 
     def save(self) -> None:
-        """Makes the state as it is now the one that a restart finds."""
-        self._file.save(self.state)
+        """Makes the state as it is now the one that a restart finds.
+
+        On a full disk the state before stays, whole; the next step saves again, and undoing a change frees room.
+        """
+        try:
+            self._file.save(self.state)
+        except OSError as error:
+            _log.error("cannot save the state: %s", error)
 
     def now(self) -> str:
         """The present moment in RFC 3339."""

@@ -211,8 +211,15 @@ async def start(
         env=dict(environment),
         start_new_session=True,
     )
-    ledger.record(process.pid)
-    return Program(process, ledger, log, name or Path(arguments[0]).name)
+    program = Program(process, ledger, log, name or Path(arguments[0]).name)
+    try:
+        ledger.record(process.pid)
+    except OSError as error:
+        # What is not written down could outlive the device.
+        program.kill()
+        await program.wait()
+        raise ProcessStartError(f"cannot start {arguments[0]}: {error.strerror}") from error
+    return program
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -88,6 +88,10 @@ class Snapd:
         machine.ledger.end_leftovers()
         unfinished = [change for change in machine.state.changes.values() if not change.is_ready]
         busy = {name for change in unfinished for name in change.snaps}
+        wanted = {task.plan.parameters.get("file") for change in unfinished for task in change.tasks}
+        for upload in machine.paths.uploads.glob(".local-install-*"):
+            if str(upload) not in wanted:
+                upload.unlink()
         await machine.start_enabled(name for name in machine.state.snaps if name not in busy)
         for change in unfinished:
             # A snap in the middle of a refresh has no service running; its change knows when to start them.

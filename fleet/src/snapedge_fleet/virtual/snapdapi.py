@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -139,7 +140,12 @@ class SnapdApi:
 
     async def _post_snaps(self, request: Request) -> Response:
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return await self._sideload(request)
+            try:
+                return await self._sideload(request)
+            except OSError as error:
+                message = f"cannot store the snap file: {error.strerror or error}"
+                kind = "insufficient-disk-space" if error.errno == errno.ENOSPC else ""
+                raise RefusedError(message, status=507 if kind else 500, kind=kind) from error
         body = await _body(request)
         names = body.get("snaps")
         if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
@@ -379,6 +385,7 @@ _WORDS: Final = {
     405: "Method Not Allowed",
     409: "Conflict",
     500: "Internal Server Error",
+    507: "Insufficient Storage",
 }
 
 
@@ -403,8 +410,12 @@ def _flag(form: FormData, name: str) -> bool:
 
 def _stored(upload: UploadFile, folder: Path) -> Path:
     handle, name = tempfile.mkstemp(dir=folder, prefix=".local-install-", suffix=".snap")
-    with os.fdopen(handle, "wb") as target:
-        shutil.copyfileobj(upload.file, target, 1024 * 1024)
+    try:
+        with os.fdopen(handle, "wb") as target:
+            shutil.copyfileobj(upload.file, target, 1024 * 1024)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
     return Path(name)
 
 

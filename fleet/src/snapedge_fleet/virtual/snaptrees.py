@@ -86,7 +86,7 @@ class SnapTrees:
                 return tree
             # In the same folder, or a reader's rename of a read-only directory would be refused.
             scratch = self._folder / f".tree-{digest}"
-            await asyncio.to_thread(_remove_tree, scratch)
+            await asyncio.to_thread(remove_tree, scratch)
             try:
                 await _unpack(file, scratch, file.name)
                 info = snapinfo.parse((scratch / "meta" / "snap.yaml").read_text(encoding="utf-8"))
@@ -94,7 +94,7 @@ class SnapTrees:
                 await asyncio.to_thread(_make_read_only, scratch)
                 scratch.rename(tree)
             finally:
-                await asyncio.to_thread(_remove_tree, scratch)
+                await asyncio.to_thread(remove_tree, scratch)
         return tree
 
     def _lock(self, digest: str) -> _Lock:
@@ -175,7 +175,8 @@ def _make_read_only(tree: Path) -> None:
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
 
 
-def _remove_tree(tree: Path) -> None:
+def remove_tree(tree: Path) -> None:
+    """Removes a folder and all in it, read-only folders too; does nothing where there is none."""
     if tree.is_dir():
         for folder, _, _ in os.walk(tree):
             Path(folder).chmod(0o700)

@@ -35,11 +35,13 @@ from .devicerecord import API_PORT, REGISTRY_PORT, DeviceRecord, check_name
 from .sandbox import find_sandbox
 from .shims import snapdsocket
 from .snapdapi import LONGEST_SOCKET_PATH
+from .snaptrees import remove_tree
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 45.0
 _POLL_SECONDS: Final = 0.05
 _NUMBERING_SECONDS: Final = 120.0
+_KEPT_FOLDERS: Final = ("devices", "trees", "images")
 _SHORT_FOLDER_FILE: Final = "short-folder"
 
 
@@ -154,7 +156,7 @@ class VirtualFleet:
                     for name in names:
                         record = self._planned(name, request, known.get(name), taken)
                         taken.add(record.number)
-                        self._write_token(name, words.get(name, ""))
+                        self._write_claim(name, words.get(name, ""))
                         started.append((record, self._launch(record, request)))
                     return [self._await_ready(record, process) for record, process in started]
             except BaseException:
@@ -175,6 +177,21 @@ class VirtualFleet:
             if not names:
                 self._forget_short_folder()
         return ended
+
+    def purge(self) -> None:
+        """Removes everything that devices keep in this root; none of them may run.
+
+        Raises:
+            DevicesRunningError: when one does.
+        """
+        if not self.root.is_dir():
+            return
+        with self._locked():
+            running = [record.name for record in self.records() if record.is_running]
+            if running:
+                raise DevicesRunningError(running, self.root)
+            for name in _KEPT_FOLDERS:
+                remove_tree(self.root / name)
 
     def status(self) -> list[DeviceReport]:
         """What each device says of itself now."""
@@ -218,12 +235,12 @@ class VirtualFleet:
         record.save(self.paths(name).root)
         return record
 
-    def _write_token(self, name: str, word: str) -> None:
+    def _write_claim(self, name: str, word: str) -> None:
         if not word:
             return
         folder = self.paths(name).root / "agent"
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / "token"
+        target = folder / "claim"
         target.touch(mode=0o600, exist_ok=True)
         target.write_text(word + "\n", encoding="utf-8")
 

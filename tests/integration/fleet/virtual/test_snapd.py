@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -474,6 +476,39 @@ def test_a_change_cut_off_by_a_power_cut_is_taken_up_again(short_path: Path, tmp
         assert device.common("runs") == "run\nrun\n"
         assert device.ask("/v2/snaps/toy")["revision"] == "x2"
         device.until(lambda: starts(device) == ["agent of x1", "agent of x2"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_refuses_the_snap_and_keeps_the_old_one(short_path: Path, tmp_path: Path) -> None:
+    (short_path / "device").mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(short_path / "device")], check=False, timeout=10
+    )
+    if mounted.returncode != 0:
+        pytest.skip("this machine lets nobody mount a tmpfs")
+    try:
+        with RunDevice(short_path) as device:
+            device.install(ToySnap(commands=RUNNING, yaml=AGENT).pack(tmp_path))
+            filling = device.paths.data("toy", "x1") / "filling"
+            filling.write_bytes(b"x" * 300_000)
+            # There is room for the file but none for a copy of the data.
+            message = device.install(ToySnap(version="2.0", commands=RUNNING, yaml=AGENT).pack(tmp_path), expect=1)
+            assert "No space left on device" in message
+            assert 'Copy snap "toy" data' in message
+            assert device.ask("/v2/snaps/toy")["revision"] == "x1"
+            assert not device.paths.data("toy", "x2").exists()
+            device.until(lambda: starts(device) == ["agent of x1", "agent of x1"])
+            with contextlib.suppress(OSError):
+                (device.paths.data("toy", "x1") / "more").write_bytes(b"x" * 500_000)
+            answer = upload(device, ToySnap(name="late").pack(tmp_path))
+            assert answer["result"] == {
+                "message": "cannot store the snap file: No space left on device",
+                "kind": "insufficient-disk-space",
+            }
+            (device.paths.data("toy", "x1") / "more").unlink()
+            device.install(ToySnap(name="late").pack(tmp_path))
+    finally:
+        subprocess.run(["umount", str(short_path / "device")], check=True, timeout=10)
 
 
 def test_trees_are_shared_and_read_only(device: RunDevice, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from . import snapdsocket
 
 _BOUNDARY = "snapedge-boundary-9c2f6c1e"
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1
 
 
 class CommandError(Exception):
