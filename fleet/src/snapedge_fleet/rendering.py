@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+_WIDE = 200
 
 
 def print_json(document: Any) -> None:
@@ -24,7 +27,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     if not listed:
         click.echo(empty)
         return
-    Console(soft_wrap=True).print(_table(columns, listed))
+    print_view(_table(columns, listed))
+
+
+def print_view(view: RenderableType) -> None:
+    """A view for people, on stdout; where that is no terminal, wide enough that no line is broken."""
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(view)
 
 
 def plan_lines(document: Mapping[str, Any]) -> list[str]:
@@ -43,13 +51,8 @@ def plan_lines(document: Mapping[str, Any]) -> list[str]:
     lines.append("  waves:")
     for wave in document["waves"]:
         by_architecture = ", ".join(f"{count} {one}" for one, count in wave["by_architecture"].items() if count)
-        limit = _devices(wave["max_failures"])
-        adds = (
-            f"{_devices(wave['devices'])} ({by_architecture})"
-            if wave["devices"]
-            else "nobody more; for devices to come"
-        )
-        lines.append(f"    {wave['wave']}. {wave['name']}: {adds}; halts when {limit} failed")
+        adds = f"{_devices(wave['devices'])} ({by_architecture}); halts when {_devices(wave['max_failures'])} failed"
+        lines.append(f"    {wave['wave']}. {wave['name']}: {adds if wave['devices'] else 'for devices to come'}")
     image = document["image_bytes"]
     share = f"; as whole images it would be {size_text(image)}" if image else ""
     lines.append(f"  {size_text(document['bytes'])} to send in all{share}")

@@ -26,7 +26,7 @@ def status(connection: Connection, snap: str | None, output: str) -> None:
     if output == "json":
         rendering.print_json(found)
     else:
-        Console(soft_wrap=True).print(rendering.status_view(found))
+        rendering.print_view(rendering.status_view(found))
 
 
 @click.command()
