@@ -160,7 +160,7 @@ class Compiler:
         name = f"python{self._python[0]}.{self._python[1]}"
         program, loader = home / "program", home / "loader"
         with self._cache.guard():
-            libraries.mkdir(parents=True)
+            libraries.mkdir(parents=True, exist_ok=True)
         wanted_loader = ""
         files: dict[str, File] = {}
         for package in self._packages:

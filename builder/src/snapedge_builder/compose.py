@@ -17,7 +17,6 @@ Callers outside this half of the builder use:
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -202,11 +201,10 @@ def build_runtimes(
     resolutions = resolve_all(
         declaration, architectures, cache=cache, host=building, refresh=refresh, progress=progress
     )
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(max_workers=len(resolutions) or 1, thread_name_prefix="build"))
-        compiler = _compiler(
-            declaration, resolutions, building, scratch=stack.enter_context(cache.scratch()), cache=cache
-        )
+    # The pool is left first: a thread still at work when another failed has its scratch to the end.
+    threads = len(resolutions) or 1
+    with cache.scratch() as scratch, ThreadPoolExecutor(max_workers=threads, thread_name_prefix="build") as pool:
+        compiler = _compiler(declaration, resolutions, building, scratch=scratch, cache=cache)
         workshop = Workshop(host=building, compiler=compiler, cache=cache)
 
         def build_one(resolution: Resolution) -> BuiltRuntime:

@@ -1,7 +1,8 @@
 """What can go wrong while building, each class a situation told from its facts.
 
-    SnapedgeError (snapedge_hooks.errors)
-      BuilderError            the root of everything the builder raises
+The root is here; each module that meets the outside draws its own branch at its top: `yamldocument` (declarations),
+`cache`, `processes`, `sources`, `apt`, `debs`, `wheels`, `rootfs`, `bytecode`, `hosts`, `trees` and `gates` for images,
+and those of the snap's side.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from snapedge_builder.apt import Apt, AptError, MirrorsAwayError, PackagesUnknow
 from snapedge_builder.cache import Cache
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Architecture
-
 from tests.fakes.debrepository import DebRepository
 
 pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt")

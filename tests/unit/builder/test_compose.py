@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from snapedge_builder import compose, layout, record, resolution, runtimes
+from snapedge_builder.bytecode import BytecodeError
 from snapedge_builder.cache import Cache
 from snapedge_builder.compose import BuiltRuntime
 from snapedge_builder.gates import GateError
@@ -19,7 +20,6 @@ from snapedge_builder.runtimes import RuntimeDeclaration
 from snapedge_builder.wheels import WheelMissingError
 from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.vocabulary import Architecture, Digest
-
 from tests.fakes.debrepository import DebRepository
 from tests.fakes.elffile import shared_object
 from tests.fakes.wheelhouse import Wheelhouse
@@ -281,3 +281,12 @@ def test_the_layout_is_one_that_the_specification_describes(world: World) -> Non
     blobs = {path.name for path in (folder / "blobs/sha256").iterdir()}
     assert {Digest(item["digest"]).hex for item in [manifest["config"], *manifest["layers"]]} < blobs
     assert all(Digest.of_file(folder / "blobs/sha256" / name).hex == name for name in blobs)
+
+
+def test_a_python_that_does_not_run_here_is_an_error_and_leaves_no_layer(world: World) -> None:
+    (world.root / "server" / "src" / "server" / "__init__.py").write_text("x = 1\n")
+    cache = Cache(world.root / "cache")
+    with pytest.raises(BytecodeError, match=r"the base's own Python does not run here: its packages do not hold it"):
+        world.build(cache)
+    assert list((cache.root / "notes").glob("app/*")) == []
+    assert list((cache.root / "scratch").iterdir()) == []

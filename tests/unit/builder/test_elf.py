@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from snapedge_builder import elf
 from snapedge_builder.elf import Elf, ElfDamagedError
 from snapedge_builder.trees import File, Slice
-
 from tests.fakes.elffile import shared_object
 
 

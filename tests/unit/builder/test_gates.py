@@ -9,7 +9,6 @@ from snapedge_builder.gates import GateError, Linkage, Platform
 from snapedge_builder.trees import Directory, File, Link, Node, Tree
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Architecture
-
 from tests.fakes.elffile import shared_object
 
 ARM64 = Platform(architecture=Architecture.ARM64, glibc=(2, 36), python=(3, 11))

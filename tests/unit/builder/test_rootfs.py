@@ -18,7 +18,6 @@ from snapedge_builder.gates import Platform
 from snapedge_builder.rootfs import BaseError
 from snapedge_builder.trees import Directory, File, Link, Tree, TreeError
 from snapedge_hooks.vocabulary import Architecture, Digest
-
 from tests.fakes.debrepository import DebRepository
 from tests.fakes.elffile import shared_object
 

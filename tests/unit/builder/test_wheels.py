@@ -13,7 +13,6 @@ from snapedge_builder.trees import File
 from snapedge_builder.wheels import IndexAwayError, LockError, WheelCorruptError, WheelMissingError
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Architecture
-
 from tests.fakes.wheelhouse import Wheelhouse
 
 ARM64 = Platform(architecture=Architecture.ARM64, glibc=(2, 36), python=(3, 11))
