@@ -105,9 +105,9 @@ def apply(live: Document | None, wanted: Document, writer: Writer, *, force: boo
 
     result = _merge(live, wanted)
     others = frozenset[Path]().union(*(from_fields(entry["fieldsV1"]) for entry in entries if not writer.owns(entry)))
-    for path in sorted(before - now_owned, key=len, reverse=True):
-        if path not in others and not any(other[: len(path)] == path for other in others):
-            _remove(result, path)
+    holders = _holders(others | now_owned)
+    for path in _abandoned(before - now_owned, holders):
+        _remove(result, path, holders)
     if now_owned == before and _bare(result) == _bare(live):
         return live
     return _with_fields(result, _entries(entries, writer, now_owned))
@@ -228,6 +228,24 @@ def _settle_conflicts(
     if conflicts and not force:
         raise ApplyConflictError(tuple(conflicts))
     return settled
+
+
+def _holders(kept: Paths) -> Paths:
+    """What is kept and everything it lies in."""
+    return frozenset(path[:length] for path in kept for length in range(1, len(path) + 1))
+
+
+def _abandoned(dropped: Paths, holders: Paths) -> list[Path]:
+    """Of the fields an owner dropped, those to remove, outer ones first."""
+    gone = dropped - holders
+    return sorted((path for path in gone if not _names_kept_item(path, gone)), key=len)
+
+
+def _names_kept_item(path: Path, gone: Paths) -> bool:
+    """Whether a field is what its list item is known by, and the item stays."""
+    if len(path) < 2 or not path[-2].startswith("k:"):
+        return False
+    return path[:-1] not in gone and path[-1].removeprefix("f:") in orjson.loads(path[-2][2:])
 
 
 def _owned_by(entries: Iterable[Document], writer: Writer) -> Paths:
@@ -351,7 +369,7 @@ def _merge(live: Document, wanted: Document) -> Document:
             result[key] = _merge(old, value)
         elif isinstance(value, list) and isinstance(old, list) and key in _SETS:
             result[key] = old + [item for item in value if item not in old]
-        elif isinstance(value, list) and isinstance(old, list) and _item_keys(key, value):
+        elif isinstance(value, list) and isinstance(old, list) and _item_keys(key, value or old):
             result[key] = _merge_items(old, value, key)
         else:
             result[key] = copy.deepcopy(value)
@@ -369,7 +387,7 @@ def _merge_items(live: list[Any], wanted: list[Document], name: str) -> list[Any
     return result
 
 
-def _remove(document: Document, path: Path) -> None:
+def _remove(document: Document, path: Path, holders: Paths) -> None:
     parent = _value(document, path[:-1]) if len(path) > 1 else document
     last = path[-1]
     if last.startswith("f:"):
@@ -381,8 +399,8 @@ def _remove(document: Document, path: Path) -> None:
         if index is not None:
             del parent[index]
     # A map or list that only held what was removed goes with it, as an unset field does.
-    if parent in ({}, []) and len(path) > 1:
-        _remove(document, path[:-1])
+    if parent in ({}, []) and len(path) > 1 and path[:-1] not in holders:
+        _remove(document, path[:-1], holders)
 
 
 def _without_nulls(value: Any) -> Any:

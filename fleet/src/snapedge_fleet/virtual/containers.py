@@ -86,7 +86,7 @@ class ContainerMaker:
         if field not in known:
             problem = f"environment variable {variable['name']} comes from what virtual pods do not know"
             raise ContainerRefusedError("CreateContainerConfigError", problem)
-        return known[field]
+        return str(known[field])
 
     def _check_program(self, image: Image, program: str, search_path: str) -> None:
         folders = [""] if "/" in program else search_path.split(":")
