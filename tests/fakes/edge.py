@@ -163,14 +163,16 @@ class EdgeDevice:
         architecture: Architecture = Architecture.AMD64,
         max_latency_ms: int | None = None,
         service: Service | None = None,
+        extra: dict[str, bytes] | None = None,
     ) -> Payload:
-        """Make a new revision current; with `files` the runtime is in it."""
+        """Make a new revision current; with `files` the runtime is in it, with `extra` more files in the model layer."""
         self.revision += 1
         snap, data = self.snap, self.folder / f"data-{self.revision}"
         layer = layer_tar(
             {
                 f"mnt/models/{NAME}/model.onnx": f"model {version}".encode() * 100,
                 f"mnt/models/{NAME}/samples.json": samples_json(expected),
+                **(extra or {}),
             }
         )
         model = ModelLayer(file="model.tar", diff_id=Digest.of(layer), size=len(layer))
