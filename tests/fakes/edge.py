@@ -165,7 +165,7 @@ class EdgeDevice:
         service: Service | None = None,
         extra: dict[str, bytes] | None = None,
     ) -> Payload:
-        """Make a new revision current; with `files` the runtime is in it, with `extra` more files in the model layer."""
+        """Make a new revision current; `files`: the runtime is in it; `extra`: more files in the model layer."""
         self.revision += 1
         snap, data = self.snap, self.folder / f"data-{self.revision}"
         layer = layer_tar(

@@ -1,4 +1,4 @@
-"""The hooks against the virtual device's registry and cluster: pods that really run, and a rollout that really rolls."""
+"""The hooks against the virtual registry and cluster: pods that really run, and a rollout that really rolls."""
 
 import hashlib
 import json
