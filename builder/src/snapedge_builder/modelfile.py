@@ -81,12 +81,15 @@ def read_model(path: Path, *, digest: Digest | None = None) -> ModelFacts:
     size = _size(path)
     _refuse_foreign(path)
     model = _load_onnx(path)
+    # Before the checker, whose words for the same are its own.
+    signature = _signature(path.name, model)
+    _check_onnx(path)
     return ModelFacts(
         format=ModelFormat.ONNX,
         digest=digest or Digest.of_file(path),
         size=size,
         opsets=tuple(sorted((entry.domain, entry.version) for entry in model.opset_import)),
-        signature=_signature(path.name, model),
+        signature=signature,
     )
 
 
@@ -134,7 +137,6 @@ def _refuse_foreign(path: Path) -> None:
 def _load_onnx(path: Path) -> onnx.ModelProto:
     # Imported here: it takes a third of a second that a build with nothing to do need not pay.
     import onnx
-    import onnx.checker
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # its stubs are a package of their own
 
     not_onnx = ModelRefusedError(path.name, "is no ONNX model", resolution="export the model to ONNX")
@@ -151,6 +153,12 @@ def _load_onnx(path: Path) -> onnx.ModelProto:
             f"keeps weights outside of the file (tensor {outside!r})",
             resolution="save it as one file: onnx.save(onnx.load(PATH), PATH, save_as_external_data=False)",
         )
+    return model
+
+
+def _check_onnx(path: Path) -> None:
+    import onnx.checker
+
     try:
         onnx.checker.check_model(str(path), full_check=False)
     except onnx.checker.ValidationError as error:
@@ -161,7 +169,6 @@ def _load_onnx(path: Path) -> onnx.ModelProto:
             details=str(error),
             resolution="export the model again, with a released opset",
         ) from error
-    return model
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -188,12 +195,12 @@ def _signature(file: str, model: onnx.ModelProto) -> Signature:
     if not inputs:
         raise ModelRefusedError(file, "has no inputs: it would answer the same to everyone")
     return Signature(
-        inputs=tuple(_specs(file, "input", inputs, model)),
-        outputs=tuple(_specs(file, "output", model.graph.output, model)),
+        inputs=tuple(_specs(file, "input", inputs)),
+        outputs=tuple(_specs(file, "output", model.graph.output)),
     )
 
 
-def _specs(file: str, kind: str, values: Iterable[onnx.ValueInfoProto], model: onnx.ModelProto) -> Iterator[TensorSpec]:
+def _specs(file: str, kind: str, values: Iterable[onnx.ValueInfoProto]) -> Iterator[TensorSpec]:
     for value in values:
         if not value.name:
             raise ModelRefusedError(file, f"has an {kind} without a name", resolution="export the model again")
@@ -211,7 +218,7 @@ def _specs(file: str, kind: str, values: Iterable[onnx.ValueInfoProto], model: o
         yield TensorSpec(
             name=value.name,
             datatype=_datatype(file, kind, value.name, tensor.elem_type),
-            shape=_shape(file, kind, value, model),
+            shape=_shape(file, kind, value),
         )
 
 
@@ -232,20 +239,14 @@ def _datatype(file: str, kind: str, name: str, number: int) -> str:
     )
 
 
-def _shape(file: str, kind: str, value: onnx.ValueInfoProto, model: onnx.ModelProto) -> tuple[int, ...]:
+def _shape(file: str, kind: str, value: onnx.ValueInfoProto) -> tuple[int, ...]:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
-        import onnx.shape_inference
-
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False)
-        named = {found.name: found for found in (*inferred.graph.input, *inferred.graph.output)}
-        tensor = named[value.name].type.tensor_type
-        if not tensor.HasField("shape"):
-            raise ModelRefusedError(
-                file,
-                f"does not say how many dimensions {kind} {value.name!r} has",
-                resolution="set its shape with onnx.tools.update_model_dims and save the model",
-            )
+        raise ModelRefusedError(
+            file,
+            f"does not say how many dimensions {kind} {value.name!r} has",
+            resolution="set its shape with onnx.tools.update_model_dims and save the model",
+        )
     return tuple(
         dimension.dim_value if dimension.WhichOneof("value") == "dim_value" and dimension.dim_value >= 0 else FREE
         for dimension in tensor.shape.dim

@@ -6,6 +6,7 @@ Files are linked rather than copied, so the work folder must be on the file syst
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from .errors import BuilderError
 from .snaptree import SnapTree, TreeFile
 
 _END_SECONDS = 10.0
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_.,:=@%+/-]+")
+"""craft-parts writes its paths into shell scripts, and not always between quotes."""
 
 
 class AssemblyError(BuilderError):
@@ -75,14 +78,14 @@ class Assembler:
             tree: what to assemble.
             architecture: that the snap is for.
             document: its meta/snap.yaml.
-            work: a folder to make, by its absolute path.
+            work: a folder to make, by its absolute path; on the cache's disk, so that large files are linked.
 
         Raises:
             AssemblyError: craft-parts or the disk failed, or the result is not the tree.
             ContainerError: snapd would refuse the result.
         """
         try:
-            work.mkdir(parents=True)
+            work = _plain_folder(work)
             for file in tree.files:
                 _materialise(file, work / "tree")
             answer = self._ask({"tree": str(work / "tree"), "work": str(work), "architecture": str(architecture)})
@@ -116,6 +119,18 @@ class Assembler:
                 )
         answer: dict[str, str] = json.loads(line)
         return answer
+
+
+def _plain_folder(wanted: Path) -> Path:
+    """The folder, made; one below the system's temporary folder where a shell would misread the path wanted."""
+    if _PLAIN_PATH.fullmatch(str(wanted)):
+        wanted.mkdir(parents=True)
+        return wanted
+    made = Path(tempfile.mkdtemp(prefix="snapedge-"))
+    if not _PLAIN_PATH.fullmatch(str(made)):
+        made.rmdir()
+        raise AssemblyError(f"craft-parts cannot work in {made}: set TMPDIR to a plain path")
+    return made
 
 
 def _materialise(file: TreeFile, top: Path) -> None:

@@ -113,7 +113,7 @@ class ModelSession:
 
         try:
             outputs = self._session.run(None, {name: _array(tensor) for name, tensor in inputs.items()})
-        except (state.Fail, state.InvalidArgument, state.RuntimeException, state.NotImplemented) as error:
+        except (ValueError, state.Fail, state.InvalidArgument, state.RuntimeException, state.NotImplemented) as error:
             raise ModelRefusedError(
                 self._file, f"fails when it is run: {_first_line(error)}", details=str(error)
             ) from error

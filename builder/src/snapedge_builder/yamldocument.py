@@ -15,7 +15,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import yaml
 
@@ -155,9 +155,22 @@ class Section:
         if self.has(key):
             return True
         if default is None:
-            raise self.error(key, "is missing" if key not in self._rest else "is empty")
+            self._refuse_absence(key)
         self._rest.pop(key, None)
         return False
+
+    def _refuse_absence(self, key: str) -> NoReturn:
+        if key in self._rest:
+            raise self.error(key, "is empty")
+        misspelt = difflib.get_close_matches(key, self._rest, n=1, cutoff=0.75)
+        if misspelt:
+            raise DeclarationError(
+                self.file,
+                self._lines[misspelt[0]],
+                f"unknown key {self._named(misspelt[0])!r}",
+                resolution=f"did you mean {key!r}?",
+            )
+        raise self.error(key, "is missing")
 
     def _take(self, key: str) -> yaml.Node:
         return self._rest.pop(key)

@@ -53,7 +53,7 @@ def test_a_declaration_is_read_with_its_project(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("suite: bookworm", "suit: bookworm", "base.suite: is missing"),
+        ("suite: bookworm", "suit: bookworm", "unknown key 'base.suit'; did you mean 'suite'?"),
         ("interface: 2", "interface: 0", "runtime.yaml, line 3: interface: 0 is not between 1 and 10000"),
         ("libstdc++6", "libstdc++6=12.2", "write the name alone, without a version"),
         ("libstdc++6", "python3-minimal", "names a package twice"),

@@ -1,0 +1,309 @@
+"""Folders become snaps: craft-parts, mksquashfs and unsquashfs are real, the runtime is two tiny layers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from snapedge_builder import building, publication, verification
+from snapedge_builder.building import Build, BuildRequest, NoArchitectureError, RuntimeFolderMissingError
+from snapedge_builder.modelfile import ModelRefusedError
+from snapedge_builder.observation import RuntimeUnfitError, SamplesUnreadableError
+from snapedge_builder.packed import OutputError
+from snapedge_builder.progress import Silence
+from snapedge_builder.proof import SamplesFailedError
+from snapedge_builder.publication import IncompleteVersionError, MixedVersionsError
+from snapedge_builder.signature import SamplesMismatchError
+from snapedge_builder.snapfile import SnapFile
+from snapedge_hooks import device
+from snapedge_hooks.channels import Channel
+from snapedge_hooks.directorystore import DirectoryStore
+from snapedge_hooks.document import DocumentError
+from snapedge_hooks.errors import ExitCode
+from snapedge_hooks.payload import Payload
+from snapedge_hooks.storeindex import Sha3, SnapKind
+from snapedge_hooks.vocabulary import Architecture, Digest, SnapName
+
+from ...fakes.buildsite import BuildSite, tripler
+
+AMD64, ARM64 = Architecture.AMD64, Architecture.ARM64
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> BuildSite:
+    return BuildSite(tmp_path)
+
+
+def build(
+    site: BuildSite,
+    folder: Path | None = None,
+    *,
+    architectures: tuple[Architecture, ...] = (ARM64,),
+    ship_failing: bool = False,
+) -> Build:
+    request = BuildRequest(
+        folder=folder or site.model, architectures=architectures, output=site.output, ship_failing=ship_failing
+    )
+    return building.build(request, cache=site.cache, source=site.source, progress=Silence())
+
+
+def plan_of(site: BuildSite) -> list[str]:
+    request = BuildRequest(folder=site.model, architectures=(ARM64,), output=site.output)
+    made = building.plan_build(request, cache=site.cache, source=site.source)
+    return [f"{'skip' if action.skip else 'do'} {action.kind}" for action in made.actions]
+
+
+def test_a_model_becomes_a_snap_for_each_architecture(site: BuildSite) -> None:
+    built = build(site, architectures=())
+    assert site.files() == [
+        "tripler_1.0.0.build.json",
+        "tripler_1.0.0_amd64.snap",
+        "tripler_1.0.0_arm64.snap",
+    ]
+    snap = SnapFile.open(built.snaps[1])
+    assert {path.split("/")[0] for path in snap.entries if path} == {"bin", "lib", "meta", "payload", "sbom.cdx.json"}
+    payload = Payload.parse(snap.read("payload/payload.json"))
+    assert payload.architecture is ARM64
+    assert payload.runtime.digests == (site.source.ready[ARM64].image.digest,)
+    assert payload.runtime.minimum == "1.0.0"
+    found = verification.verify(built.snaps)
+    assert [item.kind for item in found] == ["model", "model"]
+
+
+def test_a_plan_run_twice_is_all_skips_and_takes_nothing_again(site: BuildSite) -> None:
+    assert plan_of(site) == [
+        "do check-model",
+        "do prove-samples",
+        "do build-runtime",
+        "do write-layer",
+        "do pack",
+        "do deliver",
+    ]
+    first = build(site)
+    before = first.snaps[0].stat()
+    assert plan_of(site) == [
+        "skip check-model",
+        "skip prove-samples",
+        "skip build-runtime",
+        "skip write-layer",
+        "skip pack",
+        "skip deliver",
+    ]
+    second = build(site)
+    after = second.snaps[0].stat()
+    assert second.plan.is_idle
+    assert site.source.builds == [ARM64]
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_a_snap_that_is_gone_or_changed_is_delivered_again_not_packed(site: BuildSite) -> None:
+    snap = build(site).snaps[0]
+    whole = snap.read_bytes()
+    for harm in (snap.unlink, lambda: snap.write_bytes(whole[:100])):
+        harm()
+        assert plan_of(site)[-2:] == ["skip pack", "do deliver"]
+        build(site)
+        assert snap.read_bytes() == whole
+
+
+def test_a_new_model_is_packed_and_the_runtime_is_not_built_again(site: BuildSite) -> None:
+    build(site)
+    site.say("1.0.0", "1.1.0")
+    (site.model / "model.onnx").write_bytes(tripler(3.0001).SerializeToString())
+    built = build(site)
+    assert site.source.builds == [ARM64]
+    assert built.snaps[0].name == "tripler_1.1.0_arm64.snap"
+    assert built.snaps[0].stat().st_size < 700_000
+
+
+def test_a_full_snap_carries_its_runtime_and_verifies_alone(site: BuildSite) -> None:
+    with (site.model / "inference.yaml").open("a") as file:
+        file.write("delivery: {image: full}\n")
+    built = build(site)
+    (found,) = verification.verify(built.snaps)
+    assert (found.kind, found.not_checked) == ("full", ())
+    assert "predicted image digest" in found.checks
+    names = SnapFile.open(built.snaps[0]).files_below("runtime")
+    assert names == ["runtime/layers/10-base.tar", "runtime/layers/40-app.tar", "runtime/runtime.json"]
+
+
+def test_a_runtime_becomes_a_snap_and_proves_the_models_prediction(site: BuildSite) -> None:
+    model = build(site)
+    runtime = build(site, site.runtime)
+    assert runtime.snaps[0].name == "snapedge-onnx_1.0.0_arm64.snap"
+    (alone,) = verification.verify(model.snaps)
+    assert alone.not_checked == ("predicted image digest: needs the snap of runtime onnx; name it beside this one",)
+    found = verification.verify([*model.snaps, *runtime.snaps])
+    assert [(item.kind, item.not_checked) for item in found] == [("model", ()), ("runtime", ())]
+
+
+def test_every_hook_and_app_has_a_shim_of_two_lines_and_no_other_has(site: BuildSite) -> None:
+    snap = SnapFile.open(build(site).snaps[0])
+    assert {path.removeprefix("meta/hooks/") for path in snap.files_below("meta/hooks")} == set(device.HOOKS)
+    assert {path.removeprefix("bin/") for path in snap.files_below("bin")} == set(device.APPS)
+    assert snap.read("meta/hooks/post-refresh").decode() == (
+        '#!/bin/sh\nPYTHONPATH="$SNAP/lib" exec python3 -m snapedge_hooks post-refresh\n'
+    )
+
+
+def test_the_device_side_starts_from_what_the_snap_carries(site: BuildSite, tmp_path: Path) -> None:
+    snap = build(site).snaps[0]
+    subprocess.run(["unsquashfs", "-q", "-n", "-d", str(tmp_path / "out"), str(snap)], check=True, capture_output=True)
+    script = "import sys, requests, snapedge_hooks.executor as e, requests as r; print(e.__file__); print(r.__file__)"
+    done = subprocess.run(
+        [
+            "python3",
+            "-I",
+            "-S",
+            "-B",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(tmp_path / 'out' / 'lib')!r}); {script}",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    lib = tmp_path / "out" / "lib"
+    assert done.stdout.split() == [str(lib / "snapedge_hooks/executor.py"), str(lib / "requests/__init__.py")]
+    assert not [path for path in lib.rglob("*") if path.suffix in (".so", ".pyc")]
+
+
+def test_equal_folders_give_equal_snaps_wherever_and_whenever_they_are_built(tmp_path: Path) -> None:
+    digests = []
+    for name, umask in (("one", 0o022), ("another place", 0o077)):
+        old = os.umask(umask)
+        try:
+            site = BuildSite(tmp_path / name)
+            built = build(site, architectures=())
+        finally:
+            os.umask(old)
+        digests.append([Digest.of_file(path) for path in (*built.snaps, built.record_path)])
+    assert digests[0] == digests[1]
+
+
+def test_the_record_says_what_went_in_and_no_path_of_the_host(site: BuildSite) -> None:
+    built = build(site)
+    text = built.record_path.read_text()
+    document = json.loads(text)
+    assert str(site.top) not in text
+    assert document["inputs"]["model"] == Digest.of_file(site.model / "model.onnx")
+    assert document["proof"] == {
+        "deviations": [],
+        "onnxruntime": document["tools"]["onnxruntime"],
+        "overruled": False,
+        "passed": True,
+        "samples": 1,
+    }
+    assert document["runtimes"]["arm64"]["components"][0]["purl"] == "pkg:deb/debian/base@1"
+    assert document["snaps"]["arm64"]["sha3_384"] == Sha3.of_file(built.snaps[0])
+    assert document["tools"]["packer"].endswith("-all-root -no-xattrs SOURCE_DATE_EPOCH=0")
+
+
+def test_a_model_with_wrong_answers_is_refused_and_leaves_nothing(site: BuildSite) -> None:
+    (site.model / "model.onnx").write_bytes(tripler(4).SerializeToString())
+    with pytest.raises(SamplesFailedError) as caught:
+        build(site)
+    assert caught.value.exit_code is ExitCode.REFUSED
+    assert site.files() == []
+
+
+def test_wrong_answers_can_be_overruled_loudly_and_on_record(site: BuildSite) -> None:
+    (site.model / "model.onnx").write_bytes(tripler(4).SerializeToString())
+    built = build(site, ship_failing=True)
+    assert built.warnings == (
+        "this model answers 1 of 1 golden samples WRONGLY and was built all the same; "
+        "with gate strict, devices will refuse it",
+    )
+    assert built.record.document["proof"]["overruled"] is True
+    assert built.record.document["proof"]["deviations"][0]["max_error"] == 2.0
+    with pytest.raises(SamplesFailedError):
+        build(site)
+
+
+def test_samples_for_another_model_are_refused(site: BuildSite) -> None:
+    (site.model / "model.onnx").write_bytes(tripler(name="z").SerializeToString())
+    with pytest.raises(SamplesMismatchError, match="input 'x' is not one of the model's"):
+        build(site)
+    assert site.files() == []
+
+
+def test_an_opset_the_runtime_lacks_is_refused(site: BuildSite) -> None:
+    (site.model / "model.onnx").write_bytes(tripler(opset=99).SerializeToString())
+    with pytest.raises(ModelRefusedError, match="needs opset 99"):
+        build(site)
+    assert site.files() == []
+
+
+def test_missing_files_are_named(site: BuildSite) -> None:
+    (site.model / "samples.json").unlink()
+    with pytest.raises(SamplesUnreadableError, match=r"samples\.json cannot be read: No such file"):
+        build(site)
+    (site.model / "samples.json").write_text('{"format":1,"samples":[]}')
+    with pytest.raises(DocumentError, match="samples: is empty"):
+        build(site)
+    (site.model / "model.onnx").unlink()
+    with pytest.raises(ModelRefusedError, match=r"model\.onnx: does not exist"):
+        build(site)
+
+
+def test_a_runtime_that_does_not_fit_is_refused(site: BuildSite) -> None:
+    with (site.model / "inference.yaml").open("a") as file:
+        file.write("runtime: {name: onnx, interface: 1, minimum: '1.5'}\n")
+    with pytest.raises(RuntimeUnfitError, match=r"wants runtime onnx interface 1, 1\.5 or newer"):
+        build(site)
+    site.say("interface: 1, minimum: '1.5'", "interface: 2")
+    with pytest.raises(RuntimeUnfitError, match="wants runtime onnx interface 2"):
+        build(site)
+    site.say("name: onnx, interface: 2", "name: tflite")
+    with pytest.raises(RuntimeFolderMissingError, match="runtime tflite: there is no"):
+        build(site)
+
+
+def test_an_architecture_that_is_not_declared_is_a_usage_error(site: BuildSite) -> None:
+    site.say("[amd64, arm64]", "[arm64]")
+    with pytest.raises(NoArchitectureError, match="amd64 is not declared here; declared: arm64"):
+        build(site, architectures=(AMD64,))
+
+
+def test_an_output_folder_that_cannot_be_made_is_told(site: BuildSite) -> None:
+    site.output.write_text("a file")
+    with pytest.raises(OutputError, match="cannot write"):
+        build(site)
+
+
+def test_spaces_and_unicode_in_paths_do_no_harm(tmp_path: Path) -> None:
+    site = BuildSite(tmp_path / "süß & $(touch ran) 'y'")
+    shutil.move(site.model / "model.onnx", site.model / "mein modell.onnx")
+    site.say("file: model.onnx", "file: mein modell.onnx")
+    verification.verify(build(site).snaps)
+
+
+def test_snaps_are_published_once_and_released_together(site: BuildSite) -> None:
+    model, runtime = build(site, architectures=()), build(site, site.runtime, architectures=())
+    store = DirectoryStore(site.top / "store")
+    channel = Channel.parse("candidate")
+    paths = [*model.snaps, *runtime.snaps]
+    first = publication.publish(paths, store=store, channel=channel)
+    again = publication.publish(paths, store=store, channel=channel)
+    assert [found.revisions for found in first] == [found.revisions for found in again]
+    stored = first[0].revisions[ARM64]
+    assert (stored.kind, stored.runtime and stored.runtime.minimum) == (SnapKind.MODEL, "1.0.0")
+    assert stored.sha3_384 == Sha3.of_file(model.snaps[1])
+    assert store.index().snaps.keys() == {SnapName("tripler"), SnapName("snapedge-onnx")}
+
+
+def test_half_a_version_is_not_published(site: BuildSite) -> None:
+    built = build(site, architectures=())
+    store = DirectoryStore(site.top / "store")
+    with pytest.raises(IncompleteVersionError, match="was built for amd64, too"):
+        publication.publish(built.snaps[1:], store=store, channel=Channel.parse("candidate"))
+    site.say("1.0.0", "1.0.1")
+    later = build(site, architectures=())
+    with pytest.raises(MixedVersionsError):
+        publication.publish([built.snaps[0], later.snaps[1]], store=store, channel=None)
+    assert not store.root.exists()
