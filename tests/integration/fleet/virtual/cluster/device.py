@@ -38,7 +38,7 @@ class Device:
         self._capacity = capacity
         self._images = images
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.registry = Registry(root / "registry", self.addresses.host)
         self.cluster = self._make_cluster()

@@ -228,6 +228,7 @@ def test_used_node_port_is_refused(device: Device) -> None:
     assert "not in the valid range" in refusal(service("two", 80), 422, "Invalid")
 
 
+@pytest.mark.slow
 def test_official_client_reads_writes_and_watches(device: Device) -> None:
     kubernetes: Any = pytest.importorskip("kubernetes")
     configuration = kubernetes.client.Configuration()

@@ -22,7 +22,7 @@ class Running:
 
     def __init__(self, root: Path) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.registry = Registry(root, "127.0.0.1", 0)
         self._run(self.registry.start())
