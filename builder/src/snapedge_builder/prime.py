@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -62,7 +62,9 @@ class Assembler:
         """End the process; what it was doing is nobody's any more."""
         with self._complaints, self._process as process:
             assert process.stdin is not None
-            process.stdin.close()
+            # A process that is gone leaves what it was told in the pipe.
+            with suppress(BrokenPipeError):
+                process.stdin.close()
             try:
                 process.wait(_END_SECONDS)
             except subprocess.TimeoutExpired:

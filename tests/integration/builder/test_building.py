@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,13 @@ from snapedge_builder.building import Build, BuildRequest, NoArchitectureError, 
 from snapedge_builder.modelfile import ModelRefusedError
 from snapedge_builder.observation import RuntimeUnfitError, SamplesUnreadableError
 from snapedge_builder.packed import OutputError
+from snapedge_builder.prime import Assembler, AssemblyError
 from snapedge_builder.progress import Silence
 from snapedge_builder.proof import SamplesFailedError
 from snapedge_builder.publication import IncompleteVersionError, MixedVersionsError
 from snapedge_builder.signature import SamplesMismatchError
 from snapedge_builder.snapfile import SnapFile
+from snapedge_builder.snaptree import snap_tree, text_file
 from snapedge_hooks import device
 from snapedge_hooks.channels import Channel
 from snapedge_hooks.directorystore import DirectoryStore
@@ -32,6 +36,7 @@ from snapedge_hooks.vocabulary import Architecture, Digest, SnapName
 from ...fakes.buildsite import BuildSite, tripler
 
 AMD64, ARM64 = Architecture.AMD64, Architecture.ARM64
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -307,3 +312,46 @@ def test_half_a_version_is_not_published(site: BuildSite) -> None:
     with pytest.raises(MixedVersionsError):
         publication.publish([built.snaps[0], later.snaps[1]], store=store, channel=None)
     assert not store.root.exists()
+
+
+def test_two_builds_at_once_in_one_cache_both_end_well(site: BuildSite) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: build(site), range(2))
+    assert first.built.snaps[0].digest == second.built.snaps[0].digest
+    assert [path.name for path in (site.top / "cache" / "scratch").iterdir()] == []
+    verification.verify(first.snaps)
+
+
+@pytest.mark.parametrize("blocks", [200, 700])
+def test_a_disk_without_room_ends_in_an_error_and_leaves_nothing(site: BuildSite, blocks: int) -> None:
+    # A limit on the size of files stands in for a full disk: 100 kB is too small for a library, 350 kB for the snap.
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+        "from snapedge_builder import cli, runtimesource; from tests.fakes.buildsite import TinyRuntimes;"
+        "tiny = TinyRuntimes(folder=Path(sys.argv[2]));"
+        "runtimesource.ComposedRuntimes = lambda cache, refresh: tiny;"
+        "cli.main(sys.argv[3:])"
+    )
+    places = ["--cache", str(site.top / "cache"), "--output", str(site.output), "-a", "arm64"]
+    command = [sys.executable, "-c", script, str(ROOT), str(site.source.folder), "build", str(site.model), *places]
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(("error: cannot assemble the snap", "error: cannot pack"))
+    assert site.files() == []
+    assert [path.name for path in (site.top / "cache" / "scratch").iterdir()] == []
+    assert build(site).snaps[0].is_file()
+
+
+def test_a_killed_assembler_is_told(site: BuildSite) -> None:
+    with Assembler() as assembler, site.cache.scratch() as work:
+        assembler._process.kill()
+        tree = snap_tree([text_file("meta/snap.yaml", "")])
+        with (
+            pytest.raises(AssemblyError, match="craft-parts ended unasked"),
+            assembler.assembled(tree, architecture=ARM64, document={}, work=work / "arm64"),
+        ):
+            pass
+    assert assembler._process.returncode == -9
