@@ -88,9 +88,9 @@ class Ledger:
 
     def record(self, pid: int) -> None:
         """Writes down a session just begun by `pid`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         identity = Identity.of(pid)
         if identity is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / str(pid)).write_text(str(identity.started), encoding="ascii")
 
     def forget(self, pid: int) -> None:
@@ -125,11 +125,35 @@ def members(session: int) -> list[int]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """Our end of the pipe that a program writes to.
+
+    asyncio's own pipes would make waiting for the program wait for all who hold the other end, its children too.
+    """
+
+    reader: asyncio.StreamReader
+    transport: asyncio.ReadTransport
+
+    @classmethod
+    async def open(cls) -> tuple[_Output, int]:
+        """Our end, and the descriptor for the program."""
+        ours, theirs = os.pipe()
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
+        )
+        return cls(reader, transport), theirs
+
+
 class Program:
     """A program that runs, with all it started."""
 
-    def __init__(self, process: asyncio.subprocess.Process, ledger: Ledger, log: LogFile | None, name: str) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, output: _Output, ledger: Ledger, log: LogFile | None, name: str
+    ) -> None:
         self._process = process
+        self._output = output
         self._ledger = ledger
         self._tail = bytearray()
         self._reader = asyncio.create_task(self._read(log, name))
@@ -151,6 +175,7 @@ class Program:
         await asyncio.wait([self._reader], timeout=_DRAIN_SECONDS)
         if not self._reader.done():
             self._reader.cancel()
+        self._output.transport.close()
         self._ledger.forget(self.pid)
         return code
 
@@ -172,9 +197,8 @@ class Program:
             os.killpg(self.pid, number)
 
     async def _read(self, log: LogFile | None, name: str) -> None:
-        assert self._process.stdout is not None
         pending = b""
-        while chunk := await self._process.stdout.read(_CHUNK):
+        while chunk := await self._output.reader.read(_CHUNK):
             self._tail += chunk
             del self._tail[:-_TAIL]
             *lines, pending = (pending + chunk).split(b"\n")
@@ -201,17 +225,24 @@ async def start(
     """
     if not os.access(arguments[0], os.X_OK):
         raise ProcessStartError(f"cannot execute {arguments[0]}")
-    process = await asyncio.create_subprocess_exec(
-        *BOUND_TO_US,
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        cwd=folder,
-        env=dict(environment),
-        start_new_session=True,
-    )
-    program = Program(process, ledger, log, name or Path(arguments[0]).name)
+    output, descriptor = await _Output.open()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *BOUND_TO_US,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=folder,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    except OSError:
+        output.transport.close()
+        raise
+    finally:
+        os.close(descriptor)
+    program = Program(process, output, ledger, log, name or Path(arguments[0]).name)
     try:
         ledger.record(process.pid)
     except OSError as error:

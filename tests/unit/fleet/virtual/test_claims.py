@@ -27,5 +27,5 @@ def test_one_word_alone_is_for_whoever_asks(tmp_path: Path) -> None:
 def test_other_lines_are_refused_with_their_number(tmp_path: Path, text: str) -> None:
     file = tmp_path / "claims"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(ClaimFileError, match="line [12] is not a device's name"):
+    with pytest.raises(ClaimFileError, match=r"line [12] is not a device's name"):
         claims.read(file)
