@@ -18,7 +18,7 @@ from . import layers, modelfile, observation, packed
 from .cache import Cache
 from .contents import BuiltLayers, SnapContent
 from .modelfile import ModelFacts, ModelRefusedError
-from .observation import ModelObservation, RuntimeObservation, RuntimeSource
+from .observation import ModelObservation, RuntimeObservation, RuntimeSource, RuntimeUnfitError
 from .packed import PackedSnap
 from .plan import ActionKind, BuildPlan
 from .prime import Assembler
@@ -70,6 +70,7 @@ def build_model(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_f
 
     Raises:
         ModelRefusedError: the model cannot be served.
+        RuntimeUnfitError: the runtime does not serve models of this format.
         SamplesMismatchError: the samples are not about this model.
         SamplesFailedError: the model answers its samples wrongly, and nobody overruled that.
     """
@@ -84,6 +85,11 @@ def _build_model(
     model = seen.model
     if plan.has(ActionKind.CHECK_MODEL) or model is None:
         model = _checked(seen, doors)
+    if model.format not in seen.runtime.project.formats:
+        served = ", ".join(str(known) for known in seen.runtime.project.formats)
+        raise RuntimeUnfitError(
+            seen.declaration.name, f"is {model.format}, runtime {seen.runtime.name} serves {served}"
+        )
     proof = None
     if seen.samples is not None:
         check_samples(seen.samples, model.signature)

@@ -269,6 +269,13 @@ def test_a_runtime_that_does_not_fit_is_refused(site: BuildSite) -> None:
         build(site)
 
 
+def test_a_runtime_for_other_formats_is_refused(site: BuildSite) -> None:
+    project = site.runtime / "image" / "pyproject.toml"
+    project.write_text(project.read_text().replace('"onnx"', '"tflite"'))
+    with pytest.raises(RuntimeUnfitError, match="tripler: is onnx, runtime onnx serves tflite"):
+        build(site)
+
+
 def test_an_architecture_that_is_not_declared_is_a_usage_error(site: BuildSite) -> None:
     site.say("[amd64, arm64]", "[arm64]")
     with pytest.raises(NoArchitectureError, match="amd64 is not declared here; declared: arm64"):
