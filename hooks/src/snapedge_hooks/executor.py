@@ -170,12 +170,13 @@ class Executor:
             _LOG.info("there are no golden samples to replay")
             return
         if plan.restore is not None:
-            manifests, model, slowest_allowed = plan.restore.manifests, plan.restore.model, None
+            manifests, slowest_allowed = plan.restore.manifests, None
+            model, version = plan.restore.model, plan.restore.version
         else:
-            manifests, model = _target(plan).manifests, str(self._wish.payload.model.name)
-            slowest_allowed = self._wish.payload.max_latency_ms
+            manifests, slowest_allowed = _target(plan).manifests, self._wish.payload.max_latency_ms
+            model, version = str(self._wish.payload.model.name), str(self._wish.payload.version)
         try:
-            slowest = self._ask(self._at(manifests), model, samples, slowest_allowed)
+            slowest = self._ask(self._at(manifests), (model, version), samples, slowest_allowed)
         except RefusedError as error:
             if restoring or self._wish.payload.gate is GateMode.STRICT:
                 raise
@@ -183,11 +184,12 @@ class Executor:
         else:
             _LOG.info("%d samples answered right, the slowest in %.1f ms", len(samples.samples), slowest)
 
-    def _ask(self, cluster: Cluster, model: str, samples: SampleSet, slowest_allowed: int | None) -> float:
+    def _ask(self, cluster: Cluster, asked: tuple[str, str], samples: SampleSet, slowest_allowed: int | None) -> float:
+        model, version = asked
         settled = Deadline.after(self._deadline.clock, min(probe.SETTLING, self._deadline.remaining))
         while True:
             service = cluster.predictor_service()
-            where = None if service is None else probe.endpoint(service, model)
+            where = None if service is None else probe.endpoint(service, model, version)
             if where is not None:
                 return probe.Probe(where, self._deadline).replay(samples, max_latency_ms=slowest_allowed)
             if settled.has_passed:

@@ -1,6 +1,10 @@
 """Replays golden samples through the model's Service: the proof that the endpoint answers, and answers right.
 
 The address is the Service's ClusterIP and port as the Service object says; `status.url` resolves nowhere on a device.
+
+A Deployment counts its old pods as gone when they are told to go, but the node's proxy rules follow up to seconds
+later, so that an old pod may still answer. An answer that is wrong, or of another version than was asked for, is
+therefore believed only when it stays so for `TURNING` seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ _TIMEOUT = 60.0
 MAX_ANSWER = 16 * 1024 * 1024
 SETTLING = 15.0
 """Seconds for which a Service of ready pods may still refuse: the node's proxy rules follow with a delay."""
+TURNING = 5.0
+"""Seconds for which a Service may still lead to the pods that were before; kube-proxy writes rules once a second."""
 _REPLAYS = 3
 """How often a sample that was slow is asked again: the fastest counts, since one answer may have met a busy device."""
 
@@ -33,13 +39,15 @@ class Endpoint:
     Attributes:
         url: of its Service, without a path.
         model: the name clients ask for.
+        version: of the model that is to answer there; a server that is not ours may name another.
     """
 
     url: str
     model: str
+    version: str
 
 
-def endpoint(service: dict[str, Any], model: str) -> Endpoint | None:
+def endpoint(service: dict[str, Any], model: str, version: str) -> Endpoint | None:
     """The endpoint of KServe's Service object, or None while it has no address."""
     spec = service.get("spec", {})
     address, ports = spec.get("clusterIP"), spec.get("ports")
@@ -47,7 +55,7 @@ def endpoint(service: dict[str, Any], model: str) -> Endpoint | None:
         return None
     named = [port for port in ports if port.get("name") in ("http1", "http", model)] or ports
     host = f"[{address}]" if ":" in address else address
-    return Endpoint(url=f"http://{host}:{named[0].get('port')}", model=model)
+    return Endpoint(url=f"http://{host}:{named[0].get('port')}", model=model, version=version)
 
 
 class _TryAgainError(Exception):
@@ -61,6 +69,7 @@ class Probe:
         self._where = where
         self._deadline = deadline
         self._wire = Wire(where.url, read_timeout=_TIMEOUT, total_timeout=_TIMEOUT)
+        self._turned = Deadline.after(deadline.clock, min(TURNING, deadline.remaining))
 
     def replay(self, samples: SampleSet, *, max_latency_ms: int | None = None) -> float:
         """Ask every sample; the slowest one's time in milliseconds.
@@ -77,13 +86,7 @@ class Probe:
         return slowest
 
     def _replay(self, sample: Sample, max_latency_ms: int | None) -> float:
-        answer, elapsed = self._ask_until_settled(sample)
-        try:
-            deviations = sample.deviations(parse_answer(answer, what=f"answer to {sample.name}"))
-        except DocumentError as error:
-            raise _refused(f"Sample {sample.name}: {error.brief}") from error
-        if deviations:
-            raise _wrong(deviations[0])
+        elapsed = self._ask_until_right(sample)
         if max_latency_ms is None or elapsed <= max_latency_ms:
             return elapsed
         for _ in range(_REPLAYS - 1):
@@ -91,6 +94,18 @@ class Probe:
         if elapsed > max_latency_ms:
             raise _refused(f"Sample {sample.name}: answered in {math.ceil(elapsed)} ms, {max_latency_ms} ms allowed")
         return elapsed
+
+    def _ask_until_right(self, sample: Sample) -> float:
+        while True:
+            answer, elapsed = self._ask_until_settled(sample)
+            problem = _problem(sample, answer)
+            if self._turned.has_passed or (problem is None and _names(answer, self._where.version)):
+                if problem is not None:
+                    raise problem
+                return elapsed
+            # A new connection: one that is kept open stays with its pod.
+            self._wire.close()
+            self._turned.pause(0.25)
 
     def _ask_until_settled(self, sample: Sample) -> tuple[bytes, float]:
         settled = Deadline.after(self._deadline.clock, min(SETTLING, self._deadline.remaining))
@@ -122,6 +137,19 @@ class Probe:
         if answer.status != 200:
             raise _refused(f"Sample {sample.name}: answered {answer.status} {_error(answer.body)}".rstrip())
         return answer.body, elapsed
+
+
+def _problem(sample: Sample, answer: bytes) -> RefusedError | None:
+    try:
+        deviations = sample.deviations(parse_answer(answer, what=f"answer to {sample.name}"))
+    except DocumentError as error:
+        return _refused(f"Sample {sample.name}: {error.brief}")
+    return _wrong(deviations[0]) if deviations else None
+
+
+def _names(answer: bytes, version: str) -> bool:
+    """Whether an answer says that it comes from that version, or says nothing of one."""
+    return str(json.loads(answer).get("model_version", version)) == version
 
 
 def _error(body: bytes) -> str:
