@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from snapedge_hooks.channels import Channel
-from snapedge_hooks.document import Fields
+from snapedge_hooks.document import DocumentError, Fields
 from snapedge_hooks.errors import ExitCode, SnapedgeError
 from snapedge_hooks.vocabulary import Architecture, SnapName
 
@@ -55,6 +55,10 @@ def perform(control: Control, name: str, arguments: Mapping[str, Any], *, actor:
         return operation.handler(control, fields, actor)
     except ValueError as error:
         raise ArgumentError(name, str(error)) from error
+    except DocumentError as error:
+        if error.what == name:
+            raise ArgumentError(name, f"{error.where}: {error.problem}") from error
+        raise
 
 
 def _group_add(control: Control, fields: Fields, actor: str) -> Any:

@@ -211,7 +211,7 @@ def _status(error: SnapedgeError) -> int:
         case UnknownNameError():
             return 404
         case DocumentError():
-            return 400
+            return 500
         case _:
             by_code = {ExitCode.USAGE: 400, ExitCode.REFUSED: 409, ExitCode.REMOTE_AWAY: 503}
             return by_code.get(error.exit_code, 500)

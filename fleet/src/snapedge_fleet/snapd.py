@@ -234,7 +234,7 @@ class Snapd:
             )
             envelope = json.loads(answer.data)
         except (HTTPError, OSError) as error:
-            raise SnapdAwayError(self._socket, str(error.__cause__ or error)) from error
+            raise SnapdAwayError(self._socket, _reason(error)) from error
         except ValueError as error:
             raise SnapdAwayError(self._socket, "its answer is not JSON") from error
         if not isinstance(envelope, dict):
@@ -272,6 +272,14 @@ class _SocketPool(HTTPConnectionPool):
 
     def _new_conn(self) -> _SocketConnection:
         return _SocketConnection(self._socket_path)
+
+
+def _reason(error: Exception) -> str:
+    """The kernel's words, where urllib3 wraps them."""
+    for inner in (error, *error.args):
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+    return str(error)
 
 
 def _health(document: Mapping[str, Any] | None) -> Health | None:

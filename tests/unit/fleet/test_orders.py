@@ -56,7 +56,7 @@ def test_labels_and_selectors_move_devices(site: FleetSite) -> None:
         ("status", {"snap": "wine"}, "no followed snap is called 'wine'", 2),
         ("history", {"subject": "d9"}, "no snap, device or group with a history is called 'd9'", 2),
         ("frobnicate", {}, "frobnicate: there is no such operation", 2),
-        ("device-show", {"device": "d1", "more": 1}, "more: is not a key of this format", 3),
+        ("device-show", {"device": "d1", "more": 1}, "device-show: more: is not a key of this format", 2),
     ],
 )
 def test_a_wrong_order_is_one_line_with_an_exit_code(

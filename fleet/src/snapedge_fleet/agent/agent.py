@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snapedge_fleet.errors import IdentityError, ServerAwayError, SnapdAwayError, SnapdSlowError
 from snapedge_fleet.snapd import InstalledSnap, Snapd
@@ -152,7 +153,7 @@ class Agent:
             installed = self._installed(desired)
         except (SnapdAwayError, SnapdSlowError) as error:
             _log.warning("%s", error)
-            self._report([], error.brief)
+            self._report(self._memory.snaps, error.brief)
             return False
         documents = observation.snap_documents(desired, installed, self._memory, outcome.trouble)
         confirmed = {
@@ -171,18 +172,16 @@ class Agent:
         names = {*self._memory.origins, *(str(one.file.snap) for one in desired.snaps), *desired.absent}
         return {name: self._snapd.snap(name) for name in sorted(names)}
 
-    def _report(self, documents: list[dict[str, object]], note: str) -> None:
+    def _report(self, documents: list[dict[str, Any]], note: str) -> None:
         """Tell the server, where there is something it does not know."""
         if not self._is_enrolled:
-            return
-        if not documents and self._memory.reported:
-            # snapd is away: what was reported last is still the best there is to say of the snaps.
             return
         content = {"format": 1, "etag": self._memory.etag, "snaps": documents, "note": note}
         digest = hashlib.sha256(canonical_json(content)).hexdigest()
         if digest == self._memory.reported:
             return
         self._memory.sequence += 1
+        self._memory.snaps = documents
         self._file.save(self._memory)
         try:
             self._headquarters.report({**content, "sequence": self._memory.sequence})

@@ -89,6 +89,7 @@ class Executor:
             if not self._do(action, outcome):
                 stuck = action.snap
         if not desired.held:
+            self._hold(desired, outcome)
             self._connect(desired, outcome)
         return outcome
 
@@ -97,7 +98,7 @@ class Executor:
             if action.kind is ActionKind.REMOVE:
                 return self._remove(action.snap)
             assert action.wanted is not None, "installs and reverts have a file"
-            return self._put(action, action.wanted, outcome)
+            return self._put(action, action.wanted)
         except NoRoomError as error:
             outcome.trouble[action.snap] = ("no-room", error.brief)
         except DownloadError as error:
@@ -116,7 +117,7 @@ class Executor:
                 self._refuse(action.wanted, "snapd-refused", error.message, error.kind)
         return False
 
-    def _put(self, action: AgentAction, wanted: Wanted, outcome: Outcome) -> bool:
+    def _put(self, action: AgentAction, wanted: Wanted) -> bool:
         name = action.snap
         if action.kind is ActionKind.REVERT:
             change = self._snapd.revert(name, action.target)
@@ -127,10 +128,7 @@ class Executor:
         pending = Pending(change=change, snap=name, origin=wanted.origin, rollouts=wanted.rollouts)
         self._memory.pending = pending
         self._file.save(self._memory)
-        if not self._settle(pending, self._watch(change, f"{action.kind.value} {name}")):
-            return False
-        self._hold(name, outcome)
-        return True
+        return self._settle(pending, self._watch(change, f"{action.kind.value} {name}"))
 
     def _settle(self, pending: Pending, change: Change) -> bool:
         self._memory.pending = None
@@ -159,18 +157,19 @@ class Executor:
             self._file.save(self._memory)
         return change.is_done
 
-    def _hold(self, name: str, outcome: Outcome) -> None:
+    def _hold(self, desired: Desired, outcome: Outcome) -> None:
         """Only the fleet refreshes what the fleet brought."""
-        installed = self._snapd.snap(name)
-        if installed is None or installed.is_held:
-            return
-        try:
-            change = self._watch(self._snapd.hold(name), f"hold {name}")
-        except SnapdRefusedError as error:
-            outcome.notes.append(error.brief)
-            return
-        if not change.is_done:
-            outcome.notes.append(f"{name} is not held: {change.error}")
+        for name in (str(wanted.file.snap) for wanted in desired.snaps):
+            installed = self._snapd.snap(name) if name in self._memory.origins else None
+            if installed is None or installed.is_held:
+                continue
+            try:
+                change = self._watch(self._snapd.hold(name), f"hold {name}")
+            except (SnapdRefusedError, SnapdSlowError) as error:
+                outcome.notes.append(error.brief)
+                continue
+            if not change.is_done:
+                outcome.notes.append(f"{name} is not held: {change.error}")
 
     def _connect(self, desired: Desired, outcome: Outcome) -> None:
         for wanted in desired.snaps:

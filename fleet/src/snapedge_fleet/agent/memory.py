@@ -61,6 +61,8 @@ class Memory:
 
     Attributes:
         agent: this state folder's own name, by which the server tells two agents apart.
+        reported: hash of the last report that arrived.
+        snaps: what was last seen of the snaps, for when snapd is away.
         origins: for each snap, snapd's revision to the store's file.
     """
 
@@ -69,6 +71,7 @@ class Memory:
     etag: str = ""
     desired: dict[str, Any] = field(default_factory=dict)
     reported: str = ""
+    snaps: list[dict[str, Any]] = field(default_factory=list)
     origins: dict[str, dict[str, Origin]] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)
     downloaded: dict[str, int] = field(default_factory=dict)
@@ -83,6 +86,7 @@ class Memory:
             "etag": self.etag,
             "desired": self.desired,
             "reported": self.reported,
+            "snaps": self.snaps,
             "origins": {
                 snap: {revision: asdict(origin) for revision, origin in known.items()}
                 for snap, known in self.origins.items()
@@ -162,6 +166,7 @@ def _parse(document: dict[str, Any]) -> Memory:
         etag=document["etag"],
         desired=document["desired"],
         reported=document["reported"],
+        snaps=document["snaps"],
         origins={
             snap: {revision: Origin(**origin) for revision, origin in known.items()}
             for snap, known in document["origins"].items()
