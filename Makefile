@@ -29,7 +29,9 @@ test-images: setup
 	done
 
 test-real: ## tests against real parts; needs root on Debian 12
-	@.ci/setup skopeo=skopeo docker-registry=docker-registry
+	@.ci/setup skopeo=skopeo
+	-@tests/real/rigs/edge-device build
+	-@tests/real/rigs/cluster build
 	$(BIN)/pytest -m real tests/real
 
 lint: setup ## ruff, mypy strict, shell syntax
