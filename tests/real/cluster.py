@@ -15,8 +15,7 @@ class Cluster:
     """The rig `cluster`; there is one on a machine."""
 
     def up(self) -> None:
-        """Start it with nothing in it, and wait until its node is ready."""
-        rig.run("cluster", "clean")
+        """Start it and wait until its node is ready; nothing where it is up."""
         rig.run("cluster", "up", timeout=1500)
 
     def clean(self) -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from . import leftovers
+from snapedge_hooks.vocabulary import Architecture
+
+from . import leftovers, shippedsnaps
 from .cluster import Cluster
 from .edgedevice import EdgeDevice
 from .kserve_controller import KServeController
 from .rig import RigError
+from .shippedsnaps import ShippedSnaps
 
 _HERE = Path(__file__).parent
 _TIMEOUT = 600
+KEEP = bool(os.environ.get("SNAPEDGE_RIGS_KEEP"))
+"""Rigs that are up are used as they are, and stay up: for who writes tests."""
 _absent = pytest.StashKey[list[str]]()
 
 
@@ -39,6 +45,8 @@ def nothing_left_behind() -> Iterator[None]:
     """Set up before every rig and torn down after all of them."""
     before = leftovers.inventory()
     yield
+    if KEEP:
+        return
     left = leftovers.left_since(before)
     assert not left, "rigs left behind:\n  " + "\n  ".join(sorted(left))
 
@@ -56,12 +64,15 @@ def edge_device(pytestconfig: pytest.Config, nothing_left_behind: None) -> Itera
     """A device with nothing but the bases installed; tests remove what they install."""
     device = EdgeDevice("test1")
     try:
+        if not KEEP:
+            device.clean()
         device.up()
     except RigError as error:
         _clean(device)
         give_up(pytestconfig, str(error))
     yield device
-    device.clean()
+    if not KEEP:
+        device.clean()
 
 
 @pytest.fixture(scope="session")
@@ -69,12 +80,15 @@ def cluster(pytestconfig: pytest.Config, nothing_left_behind: None) -> Iterator[
     """A cluster in which nothing runs."""
     found = Cluster()
     try:
+        if not KEEP:
+            found.clean()
         found.up()
     except RigError as error:
         _clean(found)
         give_up(pytestconfig, str(error))
     yield found
-    found.clean()
+    if not KEEP:
+        found.clean()
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +96,13 @@ def kserve(cluster: Cluster) -> Iterator[KServeController]:
     """Something that makes Deployments of InferenceServices, as KServe's controller does."""
     with KServeController(cluster.config) as controller:
         yield controller
+
+
+@pytest.fixture(scope="session")
+def shipped_snaps(tmp_path_factory: pytest.TempPathFactory) -> ShippedSnaps:
+    """The snaps that a person would build, for this machine."""
+    architecture = Architecture.of_machine(platform.machine())
+    return shippedsnaps.build_all(tmp_path_factory.mktemp("snaps"), str(architecture))
 
 
 def _clean(part: EdgeDevice | Cluster) -> None:

@@ -16,13 +16,8 @@ class EdgeDevice:
         self.name = name
 
     def up(self) -> None:
-        """Boot it, with a disk that no snap has touched."""
-        rig.run("edge-device", "clean", name=self.name)
+        """Boot it, with its disk as it was left, or a new one; nothing where it is up."""
         rig.run("edge-device", "up", name=self.name, timeout=600)
-
-    def boot(self) -> None:
-        """Boot it again, with the disk as it was left."""
-        rig.run("edge-device", "up", name=self.name)
 
     def down(self) -> None:
         """Shut it down; its disk stays."""
