@@ -16,9 +16,9 @@ import uvicorn
 
 from snapedge_fleet import leader, server
 from snapedge_fleet.agent.agent import Agent, AgentSetup
-from snapedge_fleet.client import LocalFleet
 from snapedge_fleet.control import Control, Settings
 from snapedge_fleet.database import Database
+from snapedge_fleet.localfleet import LocalFleet
 from snapedge_fleet.rollout import Transition, WavePolicy
 from snapedge_hooks.channels import Channel, Revision
 from snapedge_hooks.directorystore import DirectoryStore

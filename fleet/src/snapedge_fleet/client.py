@@ -1,4 +1,4 @@
-"""One interface to the fleet, wherever it runs: in process on the local data folder, or over HTTP."""
+"""One interface to the fleet, wherever it runs: over HTTP here, in process on the local data folder in `localfleet`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 import requests
 
-from . import operations
-from .control import Control
 from .errors import IdentityError, ServerAwayError
 from .wire import ACTOR_HEADER, reason_of, refusal
 
@@ -30,22 +28,6 @@ class FleetClient(Protocol):
     def close(self) -> None:
         """Give up what the client holds open."""
         ...
-
-
-class LocalFleet:
-    """The fleet of a local data folder, in this process."""
-
-    def __init__(self, control: Control, *, actor: str | None = None) -> None:
-        self._control = control
-        self._actor = actor or actor_name()
-
-    def call(self, operation: str, **arguments: Any) -> Any:
-        """The operation's result."""
-        return operations.perform(self._control, operation, arguments, actor=self._actor)
-
-    def close(self) -> None:
-        """Close the database."""
-        self._control.close()
 
 
 class RemoteFleet:

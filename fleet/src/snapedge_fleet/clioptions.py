@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from . import client
-from .control import Control
+if TYPE_CHECKING:
+    from .client import FleetClient
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,19 +54,25 @@ def connected(command: F) -> F:
 
 
 @contextmanager
-def open_client(connection: Connection) -> Iterator[client.FleetClient]:
+def open_client(connection: Connection) -> Iterator[FleetClient]:
     """The fleet that the options name: on a server, or in the local data folder.
 
     Raises:
         IdentityError: the server's token cannot be read.
         DataFolderError: the data folder cannot be used.
     """
-    one: client.FleetClient
+    # Imported where they are used: the database's libraries take longer to load than most commands to run.
+    one: FleetClient
     if connection.server is not None:
+        from . import client
+
         token = client.read_token(connection.token_file or connection.data / "admin.token")
         one = client.RemoteFleet(connection.server, token, ca_file=connection.ca_file)
     else:
-        one = client.LocalFleet(Control.open(connection.data, connection.store))
+        from .control import Control
+        from .localfleet import LocalFleet
+
+        one = LocalFleet(Control.open(connection.data, connection.store))
     try:
         yield one
     finally:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from .errors import DataFolderError
 
 DATABASE_NAME = "fleet.db"
+SCHEMA = "0001"
+"""The newest of `migrations/versions`."""
 _BUSY_MILLISECONDS = 15_000
 
 
@@ -90,6 +90,14 @@ def _begin(connection: Connection) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
+    if sqlalchemy.inspect(connection).has_table("alembic_version"):
+        version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        if version == SCHEMA:
+            return
+    # Alembic takes half a second to load: only where there is something for it to do.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection

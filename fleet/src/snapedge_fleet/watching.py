@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snapedge_hooks.errors import ExitCode, SnapedgeError
 
-from .client import FleetClient
+if TYPE_CHECKING:
+    from .client import FleetClient
 
 _ENDED = frozenset({"complete", "halted", "superseded"})
 
