@@ -13,7 +13,7 @@ setup: ## install what is needed, into this folder (system packages with root or
 	@.ci/setup
 
 demo: setup ## one model from its file to a fleet of virtual devices (KEEP=1 leaves the fleet up)
-	@$(BIN)/python -m snapedge_fleet.demo $(if $(KEEP),--keep)
+	@$(BIN)/python -m tests.demo $(if $(KEEP),--keep)
 
 test: setup ## every test that needs no real snapd, Kubernetes or BuildKit
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/integration
@@ -37,7 +37,7 @@ test-real: ## tests against real parts; needs root on Debian 12
 lint: setup ## ruff, mypy strict, shell syntax
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy builder/src hooks/src fleet/src tests/unit tests/integration tests/real
+	$(BIN)/mypy builder/src hooks/src fleet/src tests/unit tests/integration tests/real tests/demo
 	@for image in $(IMAGES); do \
 		kserve-images/$$image/.venv/bin/mypy --config-file pyproject.toml kserve-images/oip/src kserve-images/$$image/src || exit 1; \
 	done

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -143,6 +143,10 @@ class Stage:
                 start_new_session=True,
             )
         self._background.append((name, process))
+
+    def process_of(self, name: str) -> int:
+        """The process id of a background process."""
+        return next(process.pid for known, process in self._background if known == name)
 
     def until(self, what: str, ready: Callable[[], bool], *, seconds: float) -> float:
         """Wait until something holds, looking five times a second.

@@ -42,8 +42,8 @@ def test_a_package_imports_only_what_the_arrows_allow(folder: str) -> None:
     assert wrong == set()
 
 
-def test_the_device_side_needs_only_requests_and_the_standard_library() -> None:
-    allowed = set(sys.stdlib_module_names) | {"requests", "urllib3", "snapedge_hooks"}
+def test_the_device_side_needs_only_the_standard_library() -> None:
+    allowed = set(sys.stdlib_module_names) | {"snapedge_hooks"}
     imported = {
         f"{path.name}: {name}"
         for path in (ROOT / "hooks/src").rglob("*.py")

@@ -16,7 +16,7 @@ from snapedge_hooks.document import canonical_json
 from snapedge_hooks.storeindex import Sha3
 from snapedge_hooks.vocabulary import Architecture, Digest
 
-from . import declaration, devicelib, pack, proof, runtimes
+from . import declaration, pack, proof, runtimes
 from .executor import BuiltSnaps
 from .observation import ModelObservation, RuntimeObservation
 from .packed import PackedSnap
@@ -111,10 +111,6 @@ def _record(name: str, version: str, body: dict[str, Any], built: BuiltSnaps) ->
         "name": name,
         "version": version,
         "runtimes": {str(architecture): _runtime(built, architecture) for architecture in built.runtimes},
-        "device": [
-            {"name": library.name, "version": library.version, "files": len(library.files)}
-            for library in devicelib.libraries()
-        ],
         "snaps": {str(snap.content.architecture): _snap(snap) for snap in built.snaps},
         "tools": _tools(),
     }

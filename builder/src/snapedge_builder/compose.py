@@ -12,7 +12,7 @@ Callers outside this half of the builder use:
     built = compose.build_runtimes(declaration, declaration.architectures, cache=cache, progress=progress)
     built[Architecture.ARM64].image.to_json()             # runtime.json
     built[Architecture.ARM64].layers["10-base"]           # the tar that belongs at layers/10-base.tar
-    built[Architecture.ARM64].record                      # what went in; record.sbom(...) says it in CycloneDX
+    built[Architecture.ARM64].record                      # what went in
 """
 
 from __future__ import annotations

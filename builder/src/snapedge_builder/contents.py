@@ -12,11 +12,10 @@ from typing import Any
 
 from snapedge_hooks.images import ModelLayer, RuntimeImage, compose
 from snapedge_hooks.payload import Model, Payload, RuntimeRequirement
-from snapedge_hooks.vocabulary import Architecture, Digest, RepositoryName
+from snapedge_hooks.vocabulary import Architecture, RepositoryName
 
 from . import sbom, snapyaml
 from .declaration import ImageDelivery, ModelDeclaration
-from .devicelib import Library
 from .modelfile import ModelFacts
 from .snaptree import SnapTree, TreeFile, snap_tree, text_file
 
@@ -69,7 +68,7 @@ def runtime_snap_name(runtime: str) -> str:
     return f"snapedge-{runtime}"
 
 
-def runtime_snap(runtime: BuiltLayers, *, device: Iterable[TreeFile], libraries: Iterable[Library]) -> SnapContent:
+def runtime_snap(runtime: BuiltLayers, *, device: Iterable[TreeFile]) -> SnapContent:
     """The snap of a runtime.
 
     Raises:
@@ -89,7 +88,7 @@ def runtime_snap(runtime: BuiltLayers, *, device: Iterable[TreeFile], libraries:
     )
     bill = sbom.document(
         subject=sbom.Component(kind="container", name=name, version=image.version, digest=image.digest),
-        components=(*runtime.components, *(_library_component(library) for library in libraries)),
+        components=runtime.components,
     )
     return _content(document, image.architecture, [*_runtime_files(runtime), text_file(SBOM, bill), *device])
 
@@ -126,7 +125,6 @@ def model_snap(
     layer_file: Path,
     runtime: BuiltLayers,
     device: Iterable[TreeFile],
-    libraries: Iterable[Library],
 ) -> SnapContent:
     """The snap of a model, with its runtime inside where the declaration says so.
 
@@ -151,7 +149,6 @@ def model_snap(
             version=declaration.version,
             digest=model.digest,
         ),
-        *(_library_component(library) for library in libraries),
     ]
     files = [
         text_file(PAYLOAD, payload.to_json()),
@@ -186,19 +183,3 @@ def _runtime_files(runtime: BuiltLayers) -> list[TreeFile]:
         for layer in runtime.image.layers
     ]
     return [text_file(RUNTIME, runtime.image.to_json()), *layers]
-
-
-def _library_component(library: Library) -> sbom.Component:
-    return sbom.Component(
-        kind="library",
-        name=library.name,
-        version=library.version,
-        purl=f"pkg:pypi/{library.name}@{library.version}",
-        licence=library.licence,
-        digest=_content_digest(library),
-    )
-
-
-def _content_digest(library: Library) -> Digest:
-    """One digest for the files of a library as snaps carry them."""
-    return Digest.of("".join(f"{file.digest} {file.path}\n" for file in library.files).encode())

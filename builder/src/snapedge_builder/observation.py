@@ -237,13 +237,12 @@ def model_content(
         layer_file=cache.blob_path(layer.diff_id),
         runtime=runtime,
         device=devicelib.device_files(),
-        libraries=devicelib.libraries(),
     )
 
 
 def runtime_content(runtime: BuiltLayers) -> SnapContent:
     """What the runtime's snap holds for one architecture."""
-    return contents.runtime_snap(runtime, device=devicelib.device_files(), libraries=devicelib.libraries())
+    return contents.runtime_snap(runtime, device=devicelib.device_files())
 
 
 def layer_files(

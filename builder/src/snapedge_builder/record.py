@@ -1,27 +1,17 @@
-"""The build record: every package and wheel in an image, by hash; and the SBOM that says the same to others."""
+"""The build record: every package and wheel in an image, by hash."""
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from cyclonedx.model import HashAlgorithm, HashType, Property
-from cyclonedx.model.bom import Bom
-from cyclonedx.model.component import Component, ComponentType
-from cyclonedx.model.license import DisjunctiveLicense
-from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from snapedge_hooks.document import Fields, canonical_json, parse_object
 from snapedge_hooks.vocabulary import Architecture, Digest
 
 FORMAT = 1
-_NAMESPACE = uuid.UUID("6f0f5b0a-6b0e-5c1e-9c8e-6d1f2f6f9a51")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,37 +129,3 @@ class BuildRecord:
         )
         fields.done()
         return record
-
-
-def sbom(record: BuildRecord) -> bytes:
-    """A CycloneDX 1.6 bill of materials. Equal records give equal bytes: it carries no time and no random number."""
-    subject = Component(
-        type=ComponentType.CONTAINER,
-        name=f"snapedge/runtime-{record.runtime}",
-        version=record.version,
-        bom_ref=record.manifest,
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=record.manifest.hex)],
-        properties=[Property(name="snapedge:architecture", value=str(record.architecture))],
-    )
-    components = [
-        Component(
-            type=ComponentType.LIBRARY,
-            name=ingredient.name,
-            version=ingredient.version,
-            bom_ref=f"{ingredient.purl.to_string()}#{ingredient.digest.short}",
-            purl=ingredient.purl,
-            hashes=[HashType(alg=HashAlgorithm.SHA_256, content=ingredient.digest.hex)],
-            licenses=[DisjunctiveLicense(name=name) for name in ingredient.licences],
-            properties=[
-                Property(name="snapedge:layer", value=ingredient.layer),
-                Property(name="snapedge:source", value=ingredient.source),
-            ],
-        )
-        for ingredient in record.ingredients
-    ]
-    bom = Bom(components=components, serial_number=uuid.uuid5(_NAMESPACE, record.manifest))
-    bom.metadata.timestamp = _EPOCH
-    bom.metadata.component = subject
-    bom.register_dependency(subject, components)
-    # Through a dictionary: the library's own order of keys is not promised from one version to the next.
-    return canonical_json(json.loads(JsonV1Dot6(bom).output_as_string()))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snapedge_builder import compose, layout, record, resolution, runtimes
+from snapedge_builder import compose, layout, resolution, runtimes
 from snapedge_builder.bytecode import BytecodeError
 from snapedge_builder.cache import Cache
 from snapedge_builder.compose import BuiltRuntime
@@ -248,7 +248,7 @@ def test_a_wheel_that_needs_a_library_the_base_lacks_is_refused(world: World) ->
         world.build(Cache(world.root / "cache"))
 
 
-def test_the_record_names_every_file_that_went_in_and_the_sbom_follows_from_it(world: World) -> None:
+def test_the_record_names_every_file_that_went_in(world: World) -> None:
     built = world.build(Cache(world.root / "cache"))[Architecture.ARM64]
     assert BuildRecord.parse(built.record.to_json()) == built.record
     assert [(item.kind, item.name, item.version, item.layer) for item in built.record.ingredients] == [
@@ -258,16 +258,6 @@ def test_the_record_names_every_file_that_went_in_and_the_sbom_follows_from_it(w
     ]
     wheel = next(world.house.root.glob("*aarch64.whl"))
     assert built.record.ingredients[2].digest == Digest.of_file(wheel)
-    bom = record.sbom(built.record)
-    assert bom == record.sbom(BuildRecord.parse(built.record.to_json()))
-    document = json.loads(bom)
-    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
-    assert [component["purl"] for component in document["components"]] == [
-        "pkg:pypi/fast@1",
-        "pkg:deb/debian/libc6@2.36-9?arch=arm64",
-        "pkg:deb/debian/python3.11-minimal@3.11.2?arch=arm64",
-    ]
-    assert document["metadata"]["timestamp"].startswith("1970-01-01")
 
 
 def test_the_layout_is_one_that_the_specification_describes(world: World) -> None:
