@@ -154,15 +154,18 @@ class FakeSnapd:
         made = FakeRevision(f"x{snap.counter}", head["version"], head["behaviour"], tuple(head["plugs"]))
         if made.behaviour == "refused":
             snap.health = {
-                "revision": made.revision,
+                "revision": "unset",
                 "status": "error",
                 "code": "gate-failed",
                 "message": "sample row-3: label is off by 1",
             }
             if not snap.active:
                 del self.snaps[name]
-            error = f'cannot perform the following tasks:\n- Run post-refresh hook of "{name}" snap (run hook failed)'
-            return self._begin(FakeChange("Error", error, ["ERROR sample row-3: label is off by 1"]))
+            error = (
+                f'cannot perform the following tasks:\n- Run post-refresh hook of "{name}" snap (run hook "post-refresh": '
+                "\n-----\nsnapedge post-refresh: gate-failed: sample row-3: label is off by 1\n-----)"
+            )
+            return self._begin(FakeChange("Error", error, ['ERROR run hook "post-refresh"']))
         snap.revisions.append(made)
         snap.revisions = snap.revisions[-2:]
         snap.active = made.revision

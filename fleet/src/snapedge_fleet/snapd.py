@@ -28,6 +28,10 @@ _LOG_LINES = 12
 _PIECE = 256 * 1024
 
 
+HEALTH_OF_A_HOOK = "unset"
+"""Revision of health that a hook told: snapd knows it only of a service that calls (overlord/healthstate)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """What a snap says of itself, and of which of its revisions."""
@@ -64,6 +68,17 @@ class Change:
     def is_done(self) -> bool:
         """Whether it ended well."""
         return self.is_ready and self.status == "Done"
+
+    @property
+    def cause(self) -> str:
+        """The one line that says most: the last one a failing hook wrote, else snapd's own last, else the status.
+
+        snapd frames a hook's output: `- Run post-refresh hook of "x" snap (run hook "post-refresh":`, a line of
+        dashes, the output, a line of dashes and `)`.
+        """
+        lines = [line.strip() for line in self.error.splitlines()]
+        told = [line for line in lines if line.strip("-)")]
+        return told[-1] if told else self.status
 
 
 class Snapd:

@@ -65,7 +65,7 @@ def converge_in_hook(device: Device, budget: float = HOOK_BUDGET) -> int:
             delay = min(delay * 2, _HOOK_DELAY)
         except SituationError as error:
             report(device, healths.of_situation(error))
-            _LOG.error("%s", error)
+            _LOG.error("%s: %s", error.code.value, error)
             return 1
 
 
@@ -77,7 +77,7 @@ def _give_up(device: Device, converger: Converger | None, error: ShortageError, 
         except (RestoreFailedError, LockedError) as failure:
             _LOG.warning("%s", failure)
     report(device, healths.of_situation(error))
-    _LOG.error("%s", error)
+    _LOG.error("%s: %s", error.code.value, error)
     return 1
 
 

@@ -6,11 +6,12 @@ Every step may be interrupted: what was ordered is written down before it is wat
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from snapedge_fleet.errors import DownloadError, ServerAwayError, SnapdRefusedError, SnapdSlowError
-from snapedge_fleet.snapd import Change, InstalledSnap, Snapd
+from snapedge_fleet.snapd import Change, Snapd
 
 from . import plan
 from .download import Downloads, NoRoomError
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 _CHANGE_SECONDS = 1_500.0
 _PLUG, _SLOT_SNAP, _SLOT = "mk8s", "microk8s", "microk8s"
 _BUSY_KINDS = frozenset({"snap-change-conflict"})
+_HOOK_LINE = re.compile(r"snapedge [a-z-]+: (?P<code>[a-z]+(?:-[a-z]+)+): (?P<text>.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,7 @@ class Executor:
         self._memory.pending = None
         if not change.is_done:
             _log.warning("%s %s failed: %s", pending.snap, pending.origin.version, change.error)
-            self._memory.refusals[pending.snap] = _refusal(pending, change, self._snapd.snap(pending.snap))
+            self._memory.refusals[pending.snap] = _refusal(pending, change)
             self._file.save(self._memory)
             return False
         installed = self._snapd.snap(pending.snap)
@@ -214,18 +216,13 @@ def forget_refusals(memory: Memory, desired: Desired) -> None:
             del memory.refusals[snap]
 
 
-def _refusal(pending: Pending, change: Change, installed: InstalledSnap | None) -> Refusal:
-    # The hook's own words, where the snap said something of the revision that failed.
-    health = None if installed is None else installed.health
-    is_of_failed = health is not None and installed is not None and health.revision != installed.active
-    code = health.code if health is not None and is_of_failed and health.code else "change-failed"
-    message = change.error.strip().splitlines()[-1].strip() if change.error.strip() else change.status
-    if health is not None and is_of_failed and health.message:
-        message = health.message
+def _refusal(pending: Pending, change: Change) -> Refusal:
+    # A hook of ours ends with `snapedge post-refresh: gate-failed: Sample row-3: ...`.
+    told = _HOOK_LINE.fullmatch(change.cause)
     return Refusal(
         revision=pending.origin.revision,
         rollouts=pending.rollouts,
-        code=code,
-        message=message,
+        code=told["code"] if told else "change-failed",
+        message=told["text"] if told else change.cause,
         details="\n".join((change.error.strip(), *change.log)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snapedge_fleet.snapd import InstalledSnap
+from snapedge_fleet.snapd import HEALTH_OF_A_HOOK, InstalledSnap
 
 from . import plan
 from .memory import Memory, Origin
@@ -79,9 +79,14 @@ def _health_outcome(installed: InstalledSnap | None, origin: Origin | None) -> t
     if installed is None or health is None or health.status == "unknown":
         # A snap without a health check: that snapd's change is done is all there is to know.
         return "confirmed", "", "", ""
-    if health.revision and health.revision != installed.active:
+    is_proved = origin is not None and origin.is_confirmed
+    if health.revision == HEALTH_OF_A_HOOK:
+        # Of this revision, unless its hook failed and was undone: then what runs was proved before.
+        is_of_another = is_proved and health.status == "error"
+    else:
+        is_of_another = bool(health.revision) and health.revision != installed.active
+    if is_of_another:
         # What another revision said before it was undone; this one was proved before, or says so itself soon.
-        is_proved = origin is not None and origin.is_confirmed
         return ("confirmed", "", "", "") if is_proved else ("waiting", "", "its health is not known yet", "")
     match health.status:
         case "okay":

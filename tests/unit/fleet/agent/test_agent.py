@@ -105,7 +105,7 @@ def test_a_refused_revision_is_reported_with_the_hooks_words_and_not_tried_again
     (one,) = site.call("device-show", device="d1")["snaps"]
     assert (one["version"], one["outcome"], one["code"]) == ("1.0.0", "failed", "gate-failed")
     assert one["message"] == "sample row-3: label is off by 1"
-    assert "run hook failed" in one["details"]
+    assert 'run hook "post-refresh"' in one["details"]
     for _ in range(3):
         site.clock.wait(11)
         agent.cycle()
