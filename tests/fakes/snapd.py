@@ -162,7 +162,8 @@ class FakeSnapd:
             if not snap.active:
                 del self.snaps[name]
             error = (
-                f'cannot perform the following tasks:\n- Run post-refresh hook of "{name}" snap (run hook "post-refresh": '
+                "cannot perform the following tasks:\n"
+                f'- Run post-refresh hook of "{name}" snap (run hook "post-refresh": '
                 "\n-----\nsnapedge post-refresh: gate-failed: sample row-3: label is off by 1\n-----)"
             )
             return self._begin(FakeChange("Error", error, ['ERROR run hook "post-refresh"']))
