@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .front import Front
 
 _TOGETHER = 64 * 1024
-"""Bytes of a body up to which copying it behind its head is cheaper than a second write."""
+"""Bytes of a body up to which copying it behind its head is cheaper than a write of two pieces."""
 
 _WANTED = service.HEADERS | {b"connection", b"content-length", b"expect"}
 
@@ -41,6 +41,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, front: Front) -> None:
         self._front = front
+        self._now = front.loop.time
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[Request | Response, bool]] = deque()
@@ -66,7 +67,7 @@ class Connection(asyncio.Protocol):
         self._size = 0
         self._head_size = 0
         self._head_done = False
-        self._since = self._front.loop.time()
+        self._since = self._now()
 
     # What the transport tells.
 
@@ -142,7 +143,7 @@ class Connection(asyncio.Protocol):
         if self._measuring:
             self._head_size += len(name) + len(value)
         name = name.lower()
-        if name in _WANTED:
+        if name in _WANTED:  # few are
             held = self._headers.get(name)
             self._headers[name] = value if held is None else held + b"," + value
 
@@ -155,9 +156,11 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         if not headers:
             return
-        length = headers.pop(b"content-length", b"0")
-        if length.isdigit() and int(length[:18]) > self._front.limits.max_body:
+        length = headers.pop(b"content-length", None)
+        if length is not None and length.isdigit() and int(length[:18]) > self._front.limits.max_body:
             self._refusal = self._refusal or self._body_too_long()
+            return
+        if not headers:
             return
         expected = headers.pop(b"expect", None)
         if expected is not None and expected.lower() == b"100-continue" and self._job is None and not self._waiting:
@@ -192,10 +195,14 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         headers = self._headers
         keep = parser.should_keep_alive()
-        if keep and headers.pop(b"connection", None) is not None:
+        if headers and keep and headers.pop(b"connection", None) is not None:
             # Only with that header does HTTP/1.0 keep connections, and then it wants to be told; it is not worth it.
             keep = parser.get_http_version() == "1.1"
-        self._enqueue(Request(parser.get_method(), self._target, headers, body), keep)
+        request = Request(parser.get_method(), self._target, headers, body)
+        if self._job is None and not self._waiting and self._paused_since is None:
+            self._take(request, keep)
+        else:
+            self._enqueue(request, keep)
 
     # What the front asks.
 
@@ -289,29 +296,31 @@ class Connection(asyncio.Protocol):
 
     def _send(self, request: Request, response: Response, keep: bool) -> None:
         front = self._front
-        if request.body:
-            self._release(len(request.body))
+        size = len(request.body)
+        self._held -= size
+        front.buffered -= size
         if front.draining and not self._waiting:
             keep = False
         head = front.heads.head(response, keep)
-        if request.method == b"HEAD":
-            self._write(head)
-        elif len(response.body) <= _TOGETHER:
-            self._write(head + response.body)
-        else:
-            self._write(head)
-            self._write(response.body)
-        self._since = front.loop.time()
+        transport = self._transport
+        assert transport is not None
+        if not transport.is_closing():
+            if request.method == b"HEAD":
+                transport.write(head)
+            elif len(response.body) <= _TOGETHER:
+                transport.write(head + response.body)
+            else:
+                transport.writelines((head, response.body))
+        self._since = self._now()
         if not keep:
             self._closing = True
-            if self._transport is not None:
-                self._transport.close()
+            transport.close()
 
     def _refuse(self, response: Response) -> None:
         self._write(self._front.heads.head(response, False) + response.body)
         self._closing = True
         self._receiving = False
-        self._since = self._front.loop.time()
+        self._since = self._now()
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 

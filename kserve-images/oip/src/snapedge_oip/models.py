@@ -87,6 +87,7 @@ class Repository:
     def __init__(self) -> None:
         self._declared: frozenset[str] | None = None
         self._models: dict[str, Model] = {}
+        self.targets: dict[bytes, Model] = {}
 
     def declare(self, names: Sequence[str]) -> None:
         """Says which models there will be."""
@@ -95,6 +96,7 @@ class Repository:
     def admit(self, model: Model) -> None:
         """Lets a model be asked."""
         self._models = self._models | {model.folder.name: model}
+        self.targets = self.targets | {b"/v2/models/%b/infer" % model.folder.name.encode(): model}
 
     def find(self, name: str) -> Model | None:
         """A model that may be asked."""

@@ -23,6 +23,8 @@ from .datatypes import BYTES, Array
 from .errors import RequestError
 from .signature import Signature, TensorSpec
 
+_NOTHING = memoryview(b"")
+
 
 class InferRequest(NamedTuple):
     """A request that fits the model. A NamedTuple, because it is made for every request.
@@ -53,13 +55,18 @@ def parse(signature: Signature, body: bytes, header_length: int | None) -> Infer
     """
     if header_length == 0:
         return _raw(signature, body)
-    text, tail = body, memoryview(b"")
+    text, tail = body, _NOTHING
     if header_length is not None:
         if header_length > len(body):
             raise RequestError(f"Inference-Header-Content-Length is {header_length}, the body has {len(body)} bytes")
         view = memoryview(body)
         text, tail = bytes(view[:header_length]), view[header_length:]
-    document = _document(text)
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"the body is not JSON: {error}") from None
+    if type(document) is not dict:
+        raise RequestError("the body must be a JSON object")
     request_id = document.get("id")
     if request_id is not None and type(request_id) is not str:
         raise RequestError("id must be a string")
@@ -72,38 +79,35 @@ def parse(signature: Signature, body: bytes, header_length: int | None) -> Infer
     if not wanted:
         if wanted is not None and type(wanted) is not list:
             raise RequestError("outputs must be a list")
-        return InferRequest(request_id, inputs, signature.outputs, (default,) * len(signature.outputs))
+        return InferRequest(request_id, inputs, signature.outputs, signature.every[default])
     specs, flags = _outputs(signature, wanted, default)
     return InferRequest(request_id, inputs, specs, flags)
-
-
-def _document(text: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"the body is not JSON: {error}") from None
-    if type(document) is not dict:
-        raise RequestError("the body must be a JSON object")
-    return document
 
 
 def _inputs(signature: Signature, given: object, tail: memoryview, booleans: bool) -> dict[str, Array]:
     if type(given) is not list or not given:
         raise RequestError("inputs must be a list with at least one tensor")
     arrays: dict[str, Array] = {}
+    named = signature.input_named
     offset = 0
     for tensor in given:
         if type(tensor) is not dict:
             raise RequestError("each of inputs must be an object")
         name = tensor.get("name")
-        spec = signature.input_named.get(name) if type(name) is str else None
+        spec = named.get(name) if type(name) is str else None
         if spec is None:
-            raise RequestError(f"input {_shown(name)}: the model has {_names(signature.input_named)}")
-        if spec.name in arrays:
+            raise RequestError(f"input {_shown(name)}: the model has {_names(named)}")
+        name = spec.name
+        if name in arrays:
             raise RequestError(f"input '{name}': given twice")
-        arrays[spec.name], size = _input(spec, tensor, tail[offset:] if offset else tail, booleans)
+        if tail is _NOTHING and "parameters" not in tensor and "data" in tensor:
+            # What nearly every request is: plain JSON.
+            shape, count = spec.check(tensor.get("datatype"), tensor.get("shape"))
+            arrays[name] = tensors.from_json(name, spec.datatype, shape, count, tensor["data"], booleans=booleans)
+            continue
+        arrays[name], size = _input(spec, tensor, tail[offset:] if offset else tail, booleans)
         offset += size
-    if len(arrays) != len(signature.inputs):
+    if len(arrays) != len(named):
         missing = [spec.name for spec in signature.inputs if spec.name not in arrays]
         raise RequestError(f"input '{missing[0]}': is not in the request")
     if offset != len(tail):

@@ -62,6 +62,10 @@ class Service:
 
     def answer(self, request: Request) -> Response | Work:
         """The answer, or work to be done in another thread where it could keep the others waiting."""
+        model = self._repository.targets.get(request.target) if request.method == b"POST" else None
+        if model is not None and model.pace.inline and not request.headers and len(request.body) <= BODY_LIMIT:
+            # What a quick model is asked most of the time: straight to the answer.
+            return self._computed(model, request.body, None)
         route = routes.resolve(request.target)
         if route is None:
             return self._finished(request, failure("there is nothing at this path", HTTPStatus.NOT_FOUND))
@@ -72,12 +76,12 @@ class Service:
             return self._finished(request, failure(message, HTTPStatus.METHOD_NOT_ALLOWED, ((b"Allow", allowed),)))
         if not is_post:
             return self._finished(request, self._described(route))
-        model = self._model(route)
-        if isinstance(model, Response):
-            return self._finished(request, model)
-        if not model.pace.inline or len(request.body) > BODY_LIMIT or CONTENT_ENCODING in request.headers:
-            return partial(self._infer, model, request)
-        return self._infer(model, request) if request.headers else self._computed(model, request.body, None)
+        found = self._model(route)
+        if isinstance(found, Response):
+            return self._finished(request, found)
+        if not found.pace.inline or len(request.body) > BODY_LIMIT or CONTENT_ENCODING in request.headers:
+            return partial(self._infer, found, request)
+        return self._infer(found, request)
 
     def _described(self, route: Route) -> Response:
         repository = self._repository

@@ -57,12 +57,12 @@ class TensorSpec:
             if type(datatype) is not str or datatype not in DATATYPES:
                 raise RequestError(f"input '{self.name}': {str(datatype)[:40]!r} is not a datatype of the protocol")
             raise RequestError(f"input '{self.name}': datatype is {datatype}, the model takes {self.datatype.name}")
-        if not isinstance(shape, list):
+        if type(shape) is not list:
             raise RequestError(f"input '{self.name}': shape must be a list of whole numbers")
         if len(shape) != len(self.shape):
             raise self._misfit(shape)
         count = 1
-        for size, wanted in zip(shape, self.shape, strict=True):
+        for size, wanted in zip(shape, self.shape):  # noqa: B905  # both have one length, and `strict` costs time
             if type(size) is not int or not 0 <= size <= MAX_DIMENSION:
                 raise RequestError(f"input '{self.name}': shape must hold whole numbers from 0, not {size!r}")
             if size != wanted and wanted != -1:
@@ -84,11 +84,15 @@ class Signature:
     input_named: dict[str, TensorSpec] = field(init=False, repr=False, compare=False)
     output_named: dict[str, TensorSpec] = field(init=False, repr=False, compare=False)
     output_names: list[str] = field(init=False, repr=False, compare=False)
+    every: tuple[tuple[bool, ...], tuple[bool, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_named", {spec.name: spec for spec in self.inputs})
         object.__setattr__(self, "output_named", {spec.name: spec for spec in self.outputs})
         object.__setattr__(self, "output_names", [spec.name for spec in self.outputs])
+        # By whether all outputs leave as binary data: made once, not for each request.
+        count = len(self.outputs)
+        object.__setattr__(self, "every", ((False,) * count, (True,) * count))
 
     def disagreement(self, other: Signature) -> str | None:
         """How another signature differs, in words, or None."""

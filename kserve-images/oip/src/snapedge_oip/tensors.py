@@ -20,10 +20,6 @@ import orjson
 from .datatypes import BOOL, BYTES, FP16, Array, Datatype
 from .errors import RequestError
 
-SMALL = 64
-"""Up to so many elements NumPy's own conversion is quicker than packing, if the types were looked at before."""
-
-_FLOATS = {float}
 _NOT_FINITE = {None: float("nan"), "NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -50,8 +46,11 @@ def from_json(
     if len(data) != count:
         raise RequestError(f"input '{name}': data has {len(data)} elements, shape {shape[:16]} has {count}")
     if datatype.typecode is not None:
-        if count <= SMALL and datatype.is_float and set(map(type, data)) == _FLOATS:
-            return np.array(data, dtype=datatype.dtype).reshape(shape)
+        if not booleans:
+            try:
+                return np.ndarray(shape, datatype.dtype, array(datatype.typecode, data))
+            except (TypeError, OverflowError, ValueError):
+                pass  # Rare, and said properly below.
         return _numbers(name, datatype, data, booleans).reshape(shape)
     if datatype is FP16:
         raise RequestError(f"input '{name}': FP16 does not travel as JSON; send it as binary data")
