@@ -129,6 +129,7 @@ def server(
     environment: Mapping[str, str] | None = None,
     path: str = PYTHONPATH,
     isolated: bool = False,
+    module: str = "snapedge_onnx",
 ) -> Iterator[Server]:
     """A server of a directory; ready where `wait` is set, else as soon as its port is open."""
     command = [
@@ -136,7 +137,7 @@ def server(
         "-P",
         *(["-S"] if isolated else []),
         "-m",
-        "snapedge_onnx",
+        module,
         "--model-dir",
         str(directory),
         "--bind",
