@@ -23,7 +23,7 @@ MODEL = "wine-cultivar"
 OUTPUT = "cultivar"
 GROUPS = {"lab": "candidate", "factory-a": "stable", "factory-b": "stable"}
 DEVICES = {f"{site}-{number}": site for site in GROUPS for number in (1, 2)}
-PACE = ("--poll-active", "0.5", "--poll-idle", "1", "--settle", "3", "--soak", "2", "--timeout", "90", "--tick", "0.25")
+PACE = ("--poll-active", "0.5", "--poll-idle", "1", "--settle", "2", "--soak", "1", "--timeout", "90", "--tick", "0.2")
 """A real fleet asks every quarter of an hour and lets a wave soak for minutes; the audience has three."""
 
 
@@ -238,6 +238,7 @@ The fleet is up. To go on, and to end it:
             "--interval",
             "0.3",
             expect=expect,
+            show=_says_something_new,
         )
 
     def _next_version(self, version: str, *flags: str) -> Path:
@@ -301,6 +302,11 @@ The fleet is up. To go on, and to end it:
         revisions = index["snaps"][MODEL]["revisions"]
         size: int = max(entry["image_size"] for entry in revisions if entry["version"] == record["version"])
         return size
+
+
+def _says_something_new(line: str) -> bool:
+    """Whether a line of `fleet watch` is more than waiting."""
+    return not any(words in line for words in ("soaks for", "every device gets", "is at it", "are at it"))
 
 
 def _architecture() -> str:

@@ -34,6 +34,7 @@ _NUMPY_NAMES = {
 _OPSET_LIMIT = re.compile(r"[Oo]pset (\d+) is under development.*?till opset (\d+)", re.DOTALL)
 _UNKNOWN_OPSET = re.compile(r"support for domain (\S+) is till opset (\d+)")
 SHIP_FLAG = "--ship-failing-model"
+_TABLE_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,9 @@ class SamplesFailedError(BuilderError):
 
 
 def deviation_table(proof: Proof) -> str:
-    """Wrong answers as a plain table, one line for each output of each sample."""
+    """Wrong answers as a plain table, one line for each output of each sample, the first few of them."""
     head = ("sample", "output", "max error", "tolerance", "problem")
+    left = len(proof.deviations) - _TABLE_ROWS
     rows = [
         (
             deviation.sample,
@@ -82,12 +84,12 @@ def deviation_table(proof: Proof) -> str:
             f"{deviation.tolerance:.6g}",
             deviation.problem,
         )
-        for deviation in proof.deviations
+        for deviation in proof.deviations[:_TABLE_ROWS]
     ]
+    more = f"\nand {left} more" if left > 0 else ""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
-    )
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows))
+    return "\n".join(line.rstrip() for line in lines) + more
 
 
 class ModelSession:

@@ -109,10 +109,16 @@ class Snapd:
             is_held=bool(active.get("hold")),
         )
 
-    def sideload(self, name: str, file: Path) -> str:
-        """Install or refresh a snap from a file, unasserted; the change's id."""
+    def sideload(self, name: str, file: Path, *, shown_as: str) -> str:
+        """Install or refresh a snap from a file, unasserted; the change's id.
+
+        Args:
+            name: of the snap.
+            file: its squashfs.
+            shown_as: the file name that `snap changes` shows; ours are named by digest.
+        """
         boundary = uuid.uuid4().hex
-        head = _form_head(boundary, file.name)
+        head = _form_head(boundary, shown_as)
         tail = f"\r\n--{boundary}--\r\n".encode()
         headers = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
@@ -121,7 +127,7 @@ class Snapd:
         return self._async(
             "POST",
             "/v2/snaps",
-            f"install {name} from {file.name}",
+            f"install {name} from {shown_as}",
             body=_pieces(head, file, tail),
             headers=headers,
             seconds=_UPLOAD_SECONDS,

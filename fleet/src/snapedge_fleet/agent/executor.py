@@ -126,7 +126,7 @@ class Executor:
         else:
             path, came = self._downloads.fetch(wanted.file, wanted.path)
             self._memory.downloaded[name] = self._memory.downloaded.get(name, 0) + came
-            change = self._snapd.sideload(name, path)
+            change = self._snapd.sideload(name, path, shown_as=f"{name}_{wanted.file.version}.snap")
         pending = Pending(change=change, snap=name, origin=wanted.origin, rollouts=wanted.rollouts)
         self._memory.pending = pending
         self._file.save(self._memory)
