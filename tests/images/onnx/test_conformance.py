@@ -32,7 +32,8 @@ def test_server_metadata(running: Server, path: str) -> None:
     answer = running.get(path)
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json == {"name": "snapedge-onnx", "version": "1.0.0", "extensions": ["binary_tensor_data"]}
+    extensions = ["binary_tensor_data", "model_repository", "model_configuration", "statistics"]
+    assert answer.json == {"name": "snapedge-onnx", "version": "1.0.0", "extensions": extensions}
 
 
 def test_health_and_lists(running: Server) -> None:

@@ -3,6 +3,7 @@
 ServingError
   RequestError          the client's: an HTTP status and a sentence for the `{"error": ...}` body
   LoadError             the model folder's: the server cannot serve it and leaves with exit code 3
+  UnknownModelError     the client's: there is no folder of that name
   PredictionError       the runtime's: it broke on a request that looked right
   BusyError             nobody's: too much is going on, try again
 """
@@ -34,6 +35,10 @@ class RequestError(ServingError):
 
 class LoadError(ServingError):
     """A model that cannot be served; the text is the termination log's reason."""
+
+
+class UnknownModelError(ServingError):
+    """No folder has a model of that name."""
 
 
 class PredictionError(ServingError):

@@ -49,6 +49,11 @@ class Front:
             oldest.close()
         return True
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
     def forget(self, connection: Connection) -> None:
         """Counts a connection out."""
         self._connections.discard(connection)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from threading import Lock
 from time import perf_counter
 
 import numpy as np
@@ -13,9 +15,9 @@ import numpy as np
 from . import gate, samples
 from .adapter import Runtime, Session
 from .datatypes import BYTES, Array
-from .errors import LoadError, PredictionError, RequestError
+from .errors import LoadError, PredictionError, RequestError, UnknownModelError
 from .gate import Gate, Verdict
-from .modelfolder import ModelFolder, find
+from .modelfolder import ModelFolder, ModelVersions, find
 from .models import Model, Repository
 from .pace import Pace
 from .samples import Deviation, Sample
@@ -39,23 +41,65 @@ class Refusal:
     message: bytes
 
 
-def load_all(runtime: Runtime, settings: Settings, threads: int, repository: Repository) -> Refusal | None:
-    """Brings every model of the directory into the repository; says why where one must not be served."""
-    try:
-        folders = find(settings.model_dir)
-        repository.declare([folder.name for folder in folders])
-        for folder in folders:
-            model, deviation = load(runtime, folder, settings.gate, threads)
-            if deviation is not None and settings.gate is Gate.STRICT:
+class Loader:
+    """Brings models from the directory into the repository, at the start and when asked to."""
+
+    def __init__(self, runtime: Runtime, settings: Settings, threads: int, repository: Repository) -> None:
+        self._runtime = runtime
+        self._settings = settings
+        self._threads = threads
+        self._repository = repository
+        self._one_at_a_time = Lock()
+
+    def load_all(self) -> Refusal | None:
+        """Loads every model of the directory; says why where one must not be served."""
+        settings = self._settings
+        try:
+            found = find(settings.model_dir)
+            self._repository.declare(
+                {versions.default.name: [folder.version for folder in versions.every] for versions in found}
+            )
+            for versions in found:
+                refusal = self._load(versions)
+                if refusal is not None:
+                    return refusal
+        except LoadError as error:
+            return Refusal(reason=str(error), message=gate.load_failed(str(error)))
+        except MemoryError:
+            reason = f"{settings.model_dir}: there is not enough memory to load the model"
+            return Refusal(reason=reason, message=gate.load_failed(reason))
+        return None
+
+    def load(self, name: str) -> str | None:
+        """Loads one model as its folder is now; in words, why not. Until it is loaded, what was there answers on.
+
+        Raises:
+            UnknownModelError: no folder has a model of that name.
+        """
+        with self._one_at_a_time:
+            try:
+                for versions in find(self._settings.model_dir):
+                    if versions.default.name == name:
+                        refusal = self._load(versions)
+                        return None if refusal is None else refusal.reason
+            except LoadError as error:
+                return str(error)
+            except MemoryError:
+                return "there is not enough memory to load it"
+        raise UnknownModelError(f"there is no model '{name[:120]}'")
+
+    def _load(self, versions: ModelVersions) -> Refusal | None:
+        models = []
+        for folder in versions.every:
+            model, deviation = load(self._runtime, folder, self._settings.gate, self._threads)
+            if deviation is not None and self._settings.gate is Gate.STRICT:
                 reason = f"model {folder.name}: sample {deviation.sample!r}: {deviation.output} {deviation.problem}"
                 return Refusal(reason=reason, message=gate.gate_failed(deviation, folder.digest))
-            repository.admit(model)
-    except LoadError as error:
-        return Refusal(reason=str(error), message=gate.load_failed(str(error)))
-    except MemoryError:
-        reason = f"{settings.model_dir}: there is not enough memory to load the model"
-        return Refusal(reason=reason, message=gate.load_failed(reason))
-    return None
+            # What is in flight holds its model; the session is given back when the last of it is answered.
+            weakref.finalize(model, model.session.unload).atexit = False
+            models.append(model)
+        self._repository.admit(*models)
+        return None
 
 
 def load(runtime: Runtime, folder: ModelFolder, policy: Gate, threads: int) -> tuple[Model, Deviation | None]:
@@ -97,10 +141,11 @@ def load(runtime: Runtime, folder: ModelFolder, policy: Gate, threads: int) -> t
         "golden_samples_checked": str(verdict.checked),
     }
     event = {"model": folder.name, "threads": threads, "golden_samples": word}
-    event["seconds"] = f"{perf_counter() - start:.3f}"
+    took = perf_counter() - start
+    event["seconds"] = f"{took:.3f}"
     event["inference_us"] = "unknown" if seconds is None else f"{seconds * 1e6:.0f}"
     _log.info("model loaded", extra={"event": event})
-    return replace(model, properties=properties, pace=Pace(seconds)), verdict.deviation
+    return replace(model, properties=properties, pace=Pace(seconds), load_seconds=took), verdict.deviation
 
 
 def _warm_up(model: Model, known: Sequence[Sample]) -> float | None:

@@ -16,6 +16,7 @@ from .signature import Signature, TensorSpec
 FORMAT = 1
 NAME = "model.json"
 SAMPLES = "samples.json"
+DEFAULT = "default-version"
 _KEYS = frozenset({"format", "name", "version", "model_format", "file", "digest", "inputs", "outputs"})
 _TENSOR_KEYS = frozenset({"name", "datatype", "shape"})
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -97,27 +98,93 @@ class ModelFolder:
             raise LoadError(f"{self.path / SAMPLES}: cannot be read: {error.strerror}") from error
 
 
-def find(directory: Path) -> tuple[ModelFolder, ...]:
-    """The models of a directory, by name: the directory itself, or each folder in it that has a `model.json`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersions:
+    """The folders of one model.
+
+    Attributes:
+        default: the version that is asked where none is named.
+        others: the further ones, by version.
+    """
+
+    default: ModelFolder
+    others: tuple[ModelFolder, ...] = ()
+
+    @property
+    def every(self) -> tuple[ModelFolder, ...]:
+        """The default version first."""
+        return (self.default, *self.others)
+
+
+def find(directory: Path) -> tuple[ModelVersions, ...]:
+    """The models of a directory, by name.
+
+    A model is a folder with a `model.json`, or a folder of such folders, one for each version; then the file
+    `default-version` beside them names the default, and without it the highest version is the default. The directory
+    may also be a model itself.
 
     Raises:
         LoadError: there is none, one is broken, or two have one name.
     """
-    if (directory / NAME).is_file():
-        return (ModelFolder.read(directory),)
+    itself = _versions(directory) if (directory / NAME).is_file() or (directory / DEFAULT).is_file() else None
+    if itself is not None:
+        return (itself,)
+    models: dict[str, ModelVersions] = {}
+    for path in _folders(directory):
+        found = _versions(path)
+        if found is None:
+            continue
+        name = found.default.name
+        if name in models:
+            raise LoadError(f"{path}: model {name!r} is in {models[name].default.path} as well")
+        models[name] = found
+    if not models:
+        raise LoadError(f"{directory}: holds no folder with a {NAME}")
+    return tuple(models[name] for name in sorted(models))
+
+
+def _versions(path: Path) -> ModelVersions | None:
+    if (path / NAME).is_file():
+        return ModelVersions(default=ModelFolder.read(path))
+    folders: dict[str, ModelFolder] = {}
+    for inner in _folders(path):
+        if not (inner / NAME).is_file():
+            continue
+        folder = ModelFolder.read(inner)
+        if folder.version in folders:
+            raise LoadError(f"{inner}: version {folder.version!r} is in {folders[folder.version].path} as well")
+        folders[folder.version] = folder
+    if not folders:
+        return None
+    names = sorted({folder.name for folder in folders.values()})
+    if len(names) > 1:
+        raise LoadError(f"{path}: holds the models {', '.join(map(repr, names))}; versions must have one name")
+    ordered = sorted(folders, key=_order)
+    default = _default(path) or ordered[-1]
+    if default not in folders:
+        raise LoadError(f"{path / DEFAULT}: names version {default!r}, which is not there")
+    return ModelVersions(default=folders.pop(default), others=tuple(folders[v] for v in ordered if v in folders))
+
+
+def _default(path: Path) -> str | None:
     try:
-        paths = sorted(path for path in directory.iterdir() if (path / NAME).is_file())
+        return (path / DEFAULT).read_text().strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadError(f"{path / DEFAULT}: cannot be read: {error}") from error
+
+
+def _folders(directory: Path) -> list[Path]:
+    try:
+        return sorted(path for path in directory.iterdir() if path.is_dir())
     except OSError as error:
         raise LoadError(f"{directory}: cannot be read: {error.strerror}") from error
-    if not paths:
-        raise LoadError(f"{directory}: holds no folder with a {NAME}")
-    folders: dict[str, ModelFolder] = {}
-    for path in paths:
-        folder = ModelFolder.read(path)
-        if folder.name in folders:
-            raise LoadError(f"{path}: model {folder.name!r} is in {folders[folder.name].path} as well")
-        folders[folder.name] = folder
-    return tuple(folders[name] for name in sorted(folders))
+
+
+def _order(version: str) -> list[tuple[int, int, str]]:
+    """Numbers as numbers: 1.10 comes after 1.9. At one place a word comes before every number: 1.0-rc before 1.0.1."""
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"[.+-]", version)]
 
 
 def _object(path: Path) -> dict[str, Any]:

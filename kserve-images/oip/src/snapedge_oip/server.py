@@ -71,6 +71,8 @@ class _Server:
         self._runtime = runtime
         self._settings = settings
         self._repository = Repository()
+        count = settings.threads or threads.available()
+        self._loader = loading.Loader(runtime, settings, count, self._repository)
 
     async def live(self) -> tuple[int, bool]:
         """From opening the port to the exit code, and whether a thread still computes."""
@@ -85,9 +87,11 @@ class _Server:
             name=f"snapedge-{self._runtime.name}",
             version=self._runtime.version,
             max_body=settings.max_body,
+            loader=self._loader,
         )
         pool = Pool(loop, workers=_WORKERS, limit=settings.max_in_flight)
         front = Front(loop, service, pool, Limits.of(settings))
+        service.load = lambda: (pool.in_flight, front.connections)
         try:
             # A socket of our own: to look up even a plain address the loop would start four threads that stay.
             family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
@@ -129,11 +133,8 @@ class _Server:
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[loading.Refusal | None]:
         """Loads in a thread, so that the port answers meanwhile."""
-        count = self._settings.threads or threads.available()
         executor = ThreadPoolExecutor(1, thread_name_prefix="loading")
-        loaded = loop.run_in_executor(
-            executor, loading.load_all, self._runtime, self._settings, count, self._repository
-        )
+        loaded = loop.run_in_executor(executor, self._loader.load_all)
         # Lets the thread end with its only work.
         executor.shutdown(wait=False)
         return loaded

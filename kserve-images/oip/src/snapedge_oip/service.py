@@ -8,12 +8,13 @@ from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple
 
-from . import compression, routes
+from . import compression, control, metrics, routes, v1
 from .errors import PredictionError, RequestError
+from .loading import Loader
 from .models import Model, Repository
 from .pace import BODY_LIMIT
 from .responses import Response, document, failure
-from .routes import Kind, Route
+from .routes import POSTED, Kind, Route
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ REQUEST_ID = b"x-request-id"
 HEADERS = frozenset({HEADER_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, REQUEST_ID})
 """The request headers that make a difference here; a transport need not bring others."""
 
-EXTENSIONS = ["binary_tensor_data"]
+EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics"]
 RETRY = ((b"Retry-After", b"1"),)
 _REQUEST_ID_LIMIT = 128
 
@@ -52,13 +53,18 @@ class Service:
 
     Attributes:
         draining: whether the server is about to stop, which makes it not ready and changes nothing else.
+        load: what is going on, for the metrics: requests in workers and open connections.
     """
 
-    def __init__(self, repository: Repository, *, name: str, version: str, max_body: int) -> None:
+    def __init__(
+        self, repository: Repository, *, name: str, version: str, max_body: int, loader: Loader | None = None
+    ) -> None:
         self._repository = repository
         self._server = {"name": name, "version": version, "extensions": EXTENSIONS}
         self._max_body = max_body
+        self._loader = loader
         self.draining = False
+        self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def answer(self, request: Request) -> Response | Work:
         """The answer, or work to be done in another thread where it could keep the others waiting."""
@@ -69,21 +75,41 @@ class Service:
         route = routes.resolve(request.target)
         if route is None:
             return self._finished(request, failure("there is nothing at this path", HTTPStatus.NOT_FOUND))
-        is_post = route.kind is Kind.INFER
+        is_post = route.kind in POSTED
         if request.method != b"POST" if is_post else request.method not in (b"GET", b"HEAD"):
             allowed = b"POST" if is_post else b"GET, HEAD"
             message = f"this path answers {allowed.decode()} only"
             return self._finished(request, failure(message, HTTPStatus.METHOD_NOT_ALLOWED, ((b"Allow", allowed),)))
         if not is_post:
             return self._finished(request, self._described(route))
+        if route.kind in (Kind.INDEX, Kind.LOAD, Kind.UNLOAD):
+            # A load takes its time, and an index may come compressed: neither is the event loop's work.
+            return partial(self._controlled, route, request)
         found = self._model(route)
         if isinstance(found, Response):
             return self._finished(request, found)
+        if route.kind is Kind.V1_PREDICT:
+            work = partial(self._infer, found, request, predict=True)
+            return work() if found.pace.inline and len(request.body) <= BODY_LIMIT else work
         if not found.pace.inline or len(request.body) > BODY_LIMIT or CONTENT_ENCODING in request.headers:
             return partial(self._infer, found, request)
         return self._infer(found, request)
 
     def _described(self, route: Route) -> Response:
+        if not route.model:
+            return self._server_described(route)
+        model = self._model(route)
+        if isinstance(model, Response):
+            return model
+        if route.kind in (Kind.MODEL_READY, Kind.V1_MODEL):
+            return document({"name": model.folder.name, "ready": True})
+        if route.kind is Kind.CONFIG:
+            return document(control.configuration(model))
+        if route.kind is Kind.STATS:
+            return document(control.statistics([model]))
+        return document(model.metadata(self._repository.versions(route.model)))
+
+    def _server_described(self, route: Route) -> Response:
         repository = self._repository
         if route.kind is Kind.SERVER:
             return document(self._server)
@@ -95,41 +121,54 @@ class Service:
             if not repository.is_ready:
                 return document({"ready": False, "error": "models are loading"}, HTTPStatus.SERVICE_UNAVAILABLE)
             return document({"ready": True})
-        if route.kind is Kind.MODELS:
+        if route.kind in (Kind.MODELS, Kind.V1_MODELS):
             return document({"models": repository.names()})
-        model = self._model(route)
-        if isinstance(model, Response):
-            return model
-        if route.kind is Kind.MODEL_READY:
-            return document({"name": model.folder.name, "ready": True})
-        return document(model.metadata())
+        if route.kind is Kind.EVERY_STATS:
+            return document(control.statistics(repository.every()))
+        in_flight, connections = self.load()
+        text = metrics.exposition(repository, in_flight=in_flight, connections=connections)
+        return Response(200, text, metrics.CONTENT_TYPE)
 
     def _model(self, route: Route) -> Model | Response:
-        model = self._repository.find(route.model)
+        model = self._repository.find(route.model, route.version)
         if model is None:
             shown = route.model[:120]
+            versions = self._repository.versions(route.model)
+            if versions:
+                known = ", ".join(f"'{version}'" for version in versions[:16])
+                message = f"model '{shown}' has version {known}, not '{(route.version or '')[:120]}'"
+                return failure(message, HTTPStatus.NOT_FOUND)
             if self._repository.is_expected(route.model):
                 return failure(f"model '{shown}' is not ready", HTTPStatus.SERVICE_UNAVAILABLE, RETRY)
             return failure(f"there is no model '{shown}'", HTTPStatus.NOT_FOUND)
-        if route.version is not None and route.version != model.folder.version:
-            return failure(
-                f"model '{model.folder.name}' has version '{model.folder.version}', not '{route.version[:120]}'",
-                HTTPStatus.NOT_FOUND,
-            )
         return model
 
-    def _infer(self, model: Model, request: Request) -> Response:
+    def _controlled(self, route: Route, request: Request) -> Response:
+        headers = request.headers
+        try:
+            content = control.body(compression.decode(headers.get(CONTENT_ENCODING, b""), request.body, self._max_body))
+        except RequestError as error:
+            return self._finished(request, failure(str(error), error.status, error.headers))
+        if route.kind is Kind.INDEX:
+            response = document(control.index(self._repository, only_ready=content.get("ready") is True))
+        elif route.kind is Kind.LOAD:
+            response = control.load(self._loader, route.model)
+        else:
+            response = control.unload(self._repository, route.model)
+        return self._finished(request, response)
+
+    def _infer(self, model: Model, request: Request, *, predict: bool = False) -> Response:
         headers = request.headers
         try:
             length = _header_length(headers.get(HEADER_LENGTH))
             body = compression.decode(headers.get(CONTENT_ENCODING, b""), request.body, self._max_body)
         except RequestError as error:
             return self._finished(request, failure(str(error), error.status, error.headers))
-        return self._finished(request, self._computed(model, body, length))
+        return self._finished(request, self._computed(model, body, length, predict=predict))
 
-    def _computed(self, model: Model, body: bytes, header_length: int | None) -> Response:
+    def _computed(self, model: Model, body: bytes, header_length: int | None, *, predict: bool = False) -> Response:
         try:
-            return model.infer(body, header_length)
+            return _predicted(model, body) if predict else model.infer(body, header_length)
         except RequestError as error:
             return failure(str(error), error.status, error.headers)
         except PredictionError as error:
@@ -160,6 +199,11 @@ class Service:
                 body = compression.encode(encoding, body)
                 added += ((b"Content-Encoding", encoding), (b"Vary", b"Accept-Encoding"))
         return Response(response.status, body, response.content_type, added)
+
+
+def _predicted(model: Model, body: bytes) -> Response:
+    request = v1.parse(model.session.signature, body)
+    return Response(200, v1.encode(request, model.compute(request)))
 
 
 def _header_length(value: bytes | None) -> int | None:
