@@ -129,7 +129,7 @@ def plan(wish: Wish, observed: Observed) -> ConvergePlan:
         refused = observed.refused[wish.identity_on(registry.runtimes[0])]
         return plan_restore(observed.cluster, observed.last_good, wish.owner, refused=refused)
     if runtime is None:
-        return _nothing(_no_runtime(wish), "no trusted runtime is at hand")
+        return _nothing(_no_runtime(wish, registry.unlisted), "no trusted runtime is at hand")
     preferred = wish.identity_on(registry.runtimes[0])
     target = Target(
         identity=wish.identity_on(runtime),
@@ -140,8 +140,15 @@ def plan(wish: Wish, observed: Observed) -> ConvergePlan:
     return _Planner(wish, observed, registry, target, observed.refused.get(preferred)).plan()
 
 
-def _no_runtime(wish: Wish) -> ShortageError:
+def _no_runtime(wish: Wish, unlisted: Digest | None) -> ShortageError:
     requirement = wish.payload.runtime
+    if unlisted is not None:
+        return ShortageError(
+            HealthCode.NO_RUNTIME,
+            f"Runtime {requirement.name} {unlisted.short} is not one this snap lists",
+            resolution=f"refresh snapedge-{requirement.name} to one that this snap was built for, or build this snap "
+            "again with the one that is there",
+        )
     return ShortageError(
         HealthCode.NO_RUNTIME,
         f"Runtime {requirement.name} interface {requirement.interface} is not in the registry",
@@ -309,8 +316,11 @@ class _Planner:
         needed = {self._target.image.digest}
         if observed.last_good is not None:
             needed.add(observed.last_good.image)
+        # A time far ahead was told by a clock that was wrong; waiting for it to come would keep the image for years.
         old = tuple(
-            image for image in observed.pushed if image.digest not in needed and observed.now - image.at >= PRUNE_AFTER
+            image
+            for image in observed.pushed
+            if image.digest not in needed and abs(observed.now - image.at) >= PRUNE_AFTER
         )
         namespace = observed.former_namespace
         return old, None if namespace == self._target.manifests.namespace else namespace

@@ -103,11 +103,13 @@ class RegistryView:
         runtimes: trusted runtimes at hand, the preferred one first.
         manifests: digests of composed images that are in the model's repository.
         blobs: digests of blobs that are in the model's repository, where their image is not.
+        unlisted: the runtime that the interface's tag names, where the payload does not list it.
     """
 
     runtimes: tuple[RuntimeCandidate, ...] = ()
     manifests: frozenset[Digest] = frozenset()
     blobs: frozenset[Digest] = frozenset()
+    unlisted: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,9 +191,10 @@ def observe_registry(registry: Registry, wish: Wish, refused: frozenset[Identity
                 wanted = {*image.layer_digests, image.config_digest}
                 blobs.update(digest for digest in sorted(wanted) if registry.has_blob(repository, digest))
             break
+        unlisted = None if runtimes else _unlisted(registry, wish)
     except ShortageError as error:
         return error
-    return RegistryView(runtimes=runtimes, manifests=frozenset(manifests), blobs=frozenset(blobs))
+    return RegistryView(runtimes=runtimes, manifests=frozenset(manifests), blobs=frozenset(blobs), unlisted=unlisted)
 
 
 def _runtimes(registry: Registry, wish: Wish, refused: frozenset[Identity]) -> tuple[RuntimeCandidate, ...]:
@@ -232,6 +235,13 @@ def _candidate(
         repository=repository,
         found=f"interface {reference}" if isinstance(reference, TagName) else f"digest {reference.short}",
     )
+
+
+def _unlisted(registry: Registry, wish: Wish) -> Digest | None:
+    """The runtime that is there and may not be used: what to tell a person who installed one and still has none."""
+    requirement = wish.payload.runtime
+    stored = registry.manifest(wish.runtime_repository, TagName(str(requirement.interface)))
+    return None if stored is None or stored.digest in requirement.digests else stored.digest
 
 
 def observe_cluster(

@@ -124,6 +124,7 @@ def _registry(asked: Wish, said: dict[str, Any] | str) -> RegistryView | Shortag
         blobs=frozenset(
             asked.payload.model.layer.diff_id if name == "model" else layers[name] for name in said.get("blobs", [])
         ),
+        unlisted=Digest.of(said["unlisted"].encode()) if "unlisted" in said else None,
     )
 
 
