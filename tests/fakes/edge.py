@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,19 +44,25 @@ esac
 
 
 class FakeClock:
-    """Time that passes when somebody sleeps, a thousand times as fast as real time otherwise stands."""
+    """Time that passes when somebody sleeps, a thousand times as fast as real time otherwise stands.
+
+    `jumped` is what somebody set the time of day ahead or back by; `on_sleep` is told before each sleep.
+    """
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
+        self.jumped = 0.0
         self.slept: list[float] = []
+        self.on_sleep: Callable[[], None] = lambda: None
 
     def monotonic(self) -> float:
         return self.now
 
     def time(self) -> float:
-        return self.now
+        return self.now + self.jumped
 
     def sleep(self, seconds: float) -> None:
+        self.on_sleep()
         self.slept.append(seconds)
         self.now += max(seconds, 0.001)
 
@@ -111,6 +118,7 @@ class EdgeDevice:
         self.kube = FakeKube(folder / "pki", self.model)
         self.clock = FakeClock()
         self.revision = 0
+        self._generation = 0
         self.common = folder / "common"
         self.common.mkdir()
         self._ctl = folder / "ctl"
@@ -218,6 +226,14 @@ class EdgeDevice:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         (snap / "runtime" / "runtime.json").write_bytes(runtime.to_json())
+
+    def renew_credentials(self) -> None:
+        """MicroK8s comes back with another CA: the credentials that were handed out are worth nothing."""
+        old = self.kube
+        self._generation += 1
+        self.kube = FakeKube(self.folder / f"pki-{self._generation}", self.model)
+        self.kube.objects, self.kube.programs = old.objects, old.programs
+        old.close()
 
     def connect(self) -> None:
         """`snap connect wine:mk8s microk8s:microk8s`."""

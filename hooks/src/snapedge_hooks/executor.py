@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from . import blobs, inferenceservice, observation, probe, upload
 from .blobs import Blob
@@ -206,7 +207,16 @@ class Executor:
             samples=None if self._wish.payload.gate is GateMode.NONE else self._content.samples(),
         )
         self._at(target.manifests).remember(spec)
-        self._memory.update(last_good=spec)
+        self._memory.update(last_good=spec, pushed=self._pushed_when_replaced(spec))
+
+    def _pushed_when_replaced(self, spec: GoodSpec) -> tuple[PushedImage, ...]:
+        """Our manifests, the grace period of the one that was good until now starting now."""
+        before = self._memory.state.last_good
+        pushed = self._memory.state.pushed
+        if before is None or before.image == spec.image:
+            return pushed
+        now = self._deadline.clock.time()
+        return tuple(replace(item, at=now) if item.digest == before.image else item for item in pushed)
 
     def _prune(self, plan: ConvergePlan) -> None:
         if plan.prunable:

@@ -46,7 +46,7 @@ class PushedImage:
     Attributes:
         repository: where.
         digest: which.
-        at: when, in seconds since 1970.
+        at: when it was pushed or, later, when another became the good one instead; in seconds since 1970.
     """
 
     repository: RepositoryName
