@@ -109,12 +109,20 @@ def runtime_image(version: str = "1.0.0") -> tuple[RuntimeImage, dict[str, bytes
 
 
 class EdgeDevice:
-    """One device. `install` makes a revision current; `run` runs a hook or app of it."""
+    """One device. `install` makes a revision current; `run` runs a hook or app of it.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where it keeps itself.
+        name: of its snap.
+        registry: another device's, where two snaps share one.
+    """
+
+    def __init__(self, folder: Path, *, name: str = NAME, registry: FakeRegistry | None = None) -> None:
         self.folder = folder
+        self.name = name
         self.model = FakeModel()
-        self.registry = FakeRegistry()
+        self.registry = registry or FakeRegistry()
+        self._owns_registry = registry is None
         self.kube = FakeKube(folder / "pki", self.model)
         self.clock = FakeClock()
         self.revision = 0
@@ -133,7 +141,8 @@ class EdgeDevice:
         return self
 
     def __exit__(self, *args: object) -> None:
-        self.registry.close()
+        if self._owns_registry:
+            self.registry.close()
         self.kube.close()
         self.model.close()
 
@@ -178,21 +187,23 @@ class EdgeDevice:
         snap, data = self.snap, self.folder / f"data-{self.revision}"
         layer = layer_tar(
             {
-                f"mnt/models/{NAME}/model.onnx": f"model {version}".encode() * 100,
-                f"mnt/models/{NAME}/samples.json": samples_json(expected),
+                f"mnt/models/{self.name}/model.onnx": f"model {version}".encode() * 100,
+                f"mnt/models/{self.name}/samples.json": samples_json(expected),
                 **(extra or {}),
             }
         )
         model = ModelLayer(file="model.tar", diff_id=Digest.of(layer), size=len(layer))
         payload = Payload(
-            name=SnapName(NAME),
+            name=SnapName(self.name),
             version=SnapVersion(version),
             architecture=architecture,
-            model=Model(name=SnapName(NAME), format=ModelFormat.ONNX, digest=Digest.of(version.encode()), layer=model),
+            model=Model(
+                name=SnapName(self.name), format=ModelFormat.ONNX, digest=Digest.of(version.encode()), layer=model
+            ),
             runtime=RuntimeRequirement(
                 name="onnx", interface=1, minimum="1.0", digests=tuple(runtime.digest for runtime in runtimes)
             ),
-            repository=RepositoryName(NAME),
+            repository=RepositoryName(self.name),
             predicted_image=images.compose(runtimes[0], model).digest,
             image_size=runtimes[0].size + len(layer),
             service=service or Service(),
@@ -256,7 +267,7 @@ class EdgeDevice:
             "SNAP": str(self.snap),
             "SNAP_COMMON": str(self.common),
             "SNAP_DATA": str(self.folder / f"data-{self.revision}"),
-            "SNAP_INSTANCE_NAME": NAME,
+            "SNAP_INSTANCE_NAME": self.name,
             "SNAP_REVISION": str(self.revision),
             "SNAP_ARCH": "amd64",
         }

@@ -365,6 +365,7 @@ def _foreign(cluster: ClusterView, owner: str) -> PayloadBadError | None:
             whose = f"snap {other}" if other else "somebody else"
             return PayloadBadError(
                 f"{thing.get('kind', 'object')} {name} belongs to {whose}",
+                code=HealthCode.NAME_TAKEN,
                 resolution="delete it, or install this snap under another instance name",
             )
     return None

@@ -263,6 +263,7 @@ class HealthCode(Enum):
     LOAD_FAILED = "load-failed"
     WRONG_ARCH = "wrong-arch"
     PAYLOAD_BAD = "payload-bad"
+    NAME_TAKEN = "name-taken"
     RESTORE_FAILED = "restore-failed"
 
     @property

@@ -335,7 +335,7 @@ def test_anothers_inference_service_is_not_touched(device: EdgeDevice) -> None:
     device.kube.put(path, {"kind": "InferenceService", "spec": {"predictor": {"containers": [{"image": "theirs"}]}}})
     device.serves(device.install("1.0.0", runtime), runtime)
     assert device.run("install") == 1
-    assert device.health() == f"--code=payload-bad error InferenceService {NAME} belongs to somebody else"
+    assert device.health() == f"--code=name-taken error InferenceService {NAME} belongs to somebody else"
     assert device.run("remove") == 0
     assert image_of(device) == "theirs"
 
