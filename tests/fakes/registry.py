@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -31,6 +31,7 @@ class Faults:
         redirect_to: where every request is sent.
         lost: digests that HEAD claims and GET has not.
         huge: manifests come with this many bytes.
+        forgets_bytes: blobs are hashed as they come and kept as empty ones.
     """
 
     drop_after: list[int] = field(default_factory=list)
@@ -41,6 +42,7 @@ class Faults:
     redirect_to: str | None = None
     lost: set[str] = field(default_factory=set)
     huge: int = 0
+    forgets_bytes: bool = False
 
 
 class FakeRegistry:
@@ -158,8 +160,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(204, headers=location | {"Range": f"0-{max(0, len(held) - 1)}"})
         if self.registry.faults.drop_after:
             return self._drop(held, self.registry.faults.drop_after.pop(0))
-        held += self._body()
-        digest = "sha256:" + hashlib.sha256(held).hexdigest()
+        hashed = hashlib.sha256(held)
+        for piece in self._pieces():
+            hashed.update(piece)
+            if not self.registry.faults.forgets_bytes:
+                held += piece
+        digest = "sha256:" + hashed.hexdigest()
         if digest != self.query.get("digest"):
             return self._answer(400, b'{"errors":[{"code":"DIGEST_INVALID"}]}')
         self.registry.blobs.setdefault(name, {})[digest] = bytes(held)
@@ -185,10 +191,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
 
+    def _pieces(self) -> Iterator[bytes]:
+        rest = int(self.headers.get("Content-Length", "0"))
+        while rest and (piece := self.rfile.read(min(rest, 1024 * 1024))):
+            rest -= len(piece)
+            self.registry.received += len(piece)
+            yield piece
+
     def _body(self) -> bytes:
-        data = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        self.registry.received += len(data)
-        return data
+        return b"".join(self._pieces())
 
     def _answer(self, status: int, body: bytes = b"", *, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
