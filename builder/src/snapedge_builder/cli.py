@@ -15,6 +15,8 @@ import click
 from snapedge_hooks.errors import ExitCode, SnapedgeError
 from snapedge_hooks.vocabulary import Architecture
 
+from . import snapcommands
+
 _FORMAT = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people, or for machines."
 )
@@ -61,6 +63,7 @@ def builder(verbose: bool) -> None:
     builder build snaps/my-model                     build its snaps into dist/
     builder inspect dist/my-model_0.1.0_arm64.snap   show what is in a snap
     builder verify dist/*.snap                       check every digest and every rule
+    builder diff OLD.snap NEW.snap                   say what a device downloads, and which layer is to blame
     builder publish dist/my-model_*.snap --store DIR --channel candidate
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a check, 4 a remote part is away, 5 interrupted.
@@ -278,6 +281,9 @@ def publish(files: tuple[Path, ...], store_folder: Path, channel: str | None, fo
         for found in published
     ]
     _print(form, document, "\n".join(lines))
+
+
+builder.add_command(snapcommands.diff)
 
 
 def _parsed(architectures: Sequence[str]) -> tuple[Architecture, ...]:

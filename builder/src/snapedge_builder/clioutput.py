@@ -1,0 +1,17 @@
+"""What the commands share: for whom they print, and how."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+FORMAT = click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people, or for machines."
+)
+
+
+def show(form: str, document: Any, text: str) -> None:
+    """Print a document for machines, or its text for people."""
+    click.echo(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) if form == "json" else text)

@@ -1,0 +1,38 @@
+"""Commands about finished snaps: parse, call one function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .clioutput import FORMAT, show
+
+
+@click.command()
+@click.argument("old", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("new", type=click.Path(path_type=Path, dir_okay=False))
+@FORMAT
+def diff(old: Path, new: Path, form: str) -> None:
+    """Say what a device that has the snap OLD downloads for NEW, which layer is to blame, and what would help.
+
+    The delta is made as the store makes it, with xdelta3; what each layer adds to it is an estimate.
+    """
+    from . import presentation, snapdiff
+
+    found = snapdiff.compare(old, new)
+    size = presentation.as_size
+    lines = [
+        f"{found.name} {found.architecture}: {found.old} -> {found.new}",
+        f"  full   {size(found.size)}",
+        f"  delta  {size(found.delta)}"
+        + (", so near to the full size that the store serves none" if found.delta_is_dropped else ""),
+    ]
+    width = max(len(part.name) for part in found.parts)
+    for part in found.parts:
+        line = f"  {part.name:<{width}}  {part.change:<7}  {size(part.size):>9}"
+        if part.packed:
+            line += f"  {size(part.packed):>9} to send, {len(part.files)} files"
+        lines.append(line)
+    lines.append(f"to blame: {found.blame}; {found.remedy}" if found.blame else found.remedy)
+    show(form, found.to_value(), "\n".join(lines))
