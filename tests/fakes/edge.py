@@ -78,12 +78,13 @@ def layer_tar(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def samples_json(expected: int = 2) -> bytes:
-    """One golden sample: whatever is asked, the label is `expected`."""
+def samples_json(expected: int = 2, count: int = 1) -> bytes:
+    """Golden samples row-3, row-4 and so on: whatever is asked, the label is `expected`."""
     request = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 1.5]}]}
     output = {"name": "label", "shape": [1], "datatype": "INT64", "data": [expected], "atol": 0, "rtol": 0}
-    sample = {"name": "row-3", "request": request, "expect": {"outputs": [output]}}
-    return json.dumps({"format": 1, "samples": [sample]}).encode()
+    rows = range(3, 3 + count)
+    samples = [{"name": f"row-{row}", "request": request, "expect": {"outputs": [output]}} for row in rows]
+    return json.dumps({"format": 1, "samples": samples}).encode()
 
 
 def runtime_image(version: str = "1.0.0") -> tuple[RuntimeImage, dict[str, bytes]]:

@@ -33,6 +33,10 @@ PRUNE_AFTER = 24 * 3600.0
 """Seconds that a manifest we no longer need stays, so that a revert within a day finds it."""
 
 
+WATCHED_SAMPLES = 8
+"""How many golden samples one look at what serves asks; the next look asks the next ones."""
+
+
 class ActionKind(Enum):
     """What can be done; the executor has one method for each."""
 
@@ -103,6 +107,7 @@ class ConvergePlan:
         restore: the spec that RESTORE puts back; None there means: serve nothing.
         prunable: manifests of ours that PRUNE deletes.
         leave_namespace: whose objects of ours PRUNE deletes.
+        watch_from: the position of the first of `WATCHED_SAMPLES` that REPLAY_SAMPLES asks; None for all samples.
     """
 
     actions: tuple[ConvergeAction, ...]
@@ -112,6 +117,7 @@ class ConvergePlan:
     restore: GoodSpec | None = None
     prunable: tuple[PushedImage, ...] = ()
     leave_namespace: str | None = None
+    watch_from: int | None = None
 
     @property
     def is_done(self) -> bool:
@@ -203,7 +209,17 @@ class _Planner:
             refused=self._refused,
             prunable=prunable,
             leave_namespace=leave,
+            watch_from=self._watch_from(cluster),
         )
+
+    def _watch_from(self, cluster: ClusterView | ShortageError) -> int | None:
+        if isinstance(cluster, ShortageError) or not self._observed.replay or self._must_prove(cluster):
+            return None
+        return self._observed.watched
+
+    def _must_prove(self, cluster: ClusterView) -> bool:
+        changed = _changes(self._target.manifests, cluster)
+        return bool(changed) or cluster.readiness.phase is not Phase.READY or not self._is_proved(cluster)
 
     def _obstacle(self) -> SituationError | None:
         cluster = self._observed.cluster
@@ -286,7 +302,7 @@ class _Planner:
             reason="what was applied must come up" if changed else cluster.readiness.reason,
             skip=not waits,
         )
-        return apply, wait, self._replay(cluster, waits=waits), self._remember(cluster)
+        return apply, wait, self._replay(cluster), self._remember(cluster)
 
     def _is_proved(self, cluster: ClusterView) -> bool:
         good = cluster.last_good
@@ -296,14 +312,14 @@ class _Planner:
             and good.manifests.fingerprint == self._target.manifests.fingerprint
         )
 
-    def _replay(self, cluster: ClusterView, *, waits: bool) -> ConvergeAction:
+    def _replay(self, cluster: ClusterView) -> ConvergeAction:
         kind, gate = ActionKind.REPLAY_SAMPLES, self._wish.payload.gate
         if gate is GateMode.NONE:
             return ConvergeAction(kind=kind, reason="the gate is none", skip=True)
+        if self._must_prove(cluster):
+            return ConvergeAction(kind=kind, reason="nothing counts as served before it answered right")
         if self._observed.replay:
             return ConvergeAction(kind=kind, reason="it is time to look again")
-        if waits or not self._is_proved(cluster):
-            return ConvergeAction(kind=kind, reason="nothing counts as served before it answered right")
         return ConvergeAction(kind=kind, reason="they were answered right with this spec", skip=True)
 
     def _remember(self, cluster: ClusterView) -> ConvergeAction:

@@ -182,6 +182,7 @@ class Converger:
             former_namespace=state.namespace,
             now=self._device.clock.time(),
             replay=replay,
+            watched=state.watched,
         )
 
     def _refuse(self, plan: convergence.ConvergePlan, error: SituationError) -> None:

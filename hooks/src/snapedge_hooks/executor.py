@@ -10,7 +10,7 @@ from .blobs import Blob
 from .clock import Deadline
 from .cluster import Cluster
 from .content import Content
-from .convergence import ActionKind, ConvergeAction, ConvergePlan, Target
+from .convergence import WATCHED_SAMPLES, ActionKind, ConvergeAction, ConvergePlan, Target
 from .doors import Doors
 from .goodspec import GoodSpec, Manifests
 from .images import RuntimeImage
@@ -176,6 +176,8 @@ class Executor:
         else:
             manifests, slowest_allowed = _target(plan).manifests, self._wish.payload.max_latency_ms
             model, version = str(self._wish.payload.model.name), str(self._wish.payload.version)
+        if plan.watch_from is not None:
+            samples = samples.part(plan.watch_from, WATCHED_SAMPLES)
         try:
             slowest = self._ask(self._at(manifests), (model, version), samples, slowest_allowed)
         except RefusedError as error:
@@ -184,6 +186,8 @@ class Executor:
             _LOG.warning("gate is report, going on: %s", error)
         else:
             _LOG.info("%d samples answered right, the slowest in %.1f ms", len(samples.samples), slowest)
+            if plan.watch_from is not None:
+                self._memory.update(watched=plan.watch_from + len(samples.samples))
 
     def _ask(self, cluster: Cluster, asked: tuple[str, str], samples: SampleSet, slowest_allowed: int | None) -> float:
         model, version = asked

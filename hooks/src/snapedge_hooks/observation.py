@@ -144,6 +144,7 @@ class Observed:
         former_namespace: where our objects were before, when that is another namespace.
         now: seconds since 1970.
         replay: whether samples are to be replayed though they were answered right before.
+        watched: how many were replayed so for now.
     """
 
     registry: RegistryView | ShortageError
@@ -154,6 +155,7 @@ class Observed:
     former_namespace: str | None = None
     now: float = 0.0
     replay: bool = False
+    watched: int = 0
 
     @property
     def serves(self) -> bool:

@@ -160,6 +160,16 @@ class SampleSet:
             raise DocumentError(what, "samples", f"{name!r} stands twice")
         return cls(samples=samples)
 
+    def part(self, start: int, count: int) -> SampleSet:
+        """So many samples from a position on, going on at the first after the last; all where there are no more.
+
+        Walking on by `count` from part to part, every sample has its turn, whatever their number.
+        """
+        size = len(self.samples)
+        if count >= size:
+            return self
+        return SampleSet(samples=tuple(self.samples[(start + step) % size] for step in range(count)))
+
     def to_json(self) -> bytes:
         """The canonical document."""
         return canonical_json(

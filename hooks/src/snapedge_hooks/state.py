@@ -65,6 +65,7 @@ class State:
         refusals: what not to try again.
         pushed: our manifests, for pruning.
         namespace: where our objects were last put.
+        watched: how many golden samples the watch has asked so far; where its next part starts.
     """
 
     health: Health | None = None
@@ -73,6 +74,7 @@ class State:
     refusals: tuple[Refusal, ...] = ()
     pushed: tuple[PushedImage, ...] = ()
     namespace: str | None = None
+    watched: int = 0
 
     def to_json(self) -> bytes:
         """The canonical document."""
@@ -94,6 +96,7 @@ class State:
                 {"repository": image.repository, "digest": image.digest, "at": image.at} for image in self.pushed
             ],
             "namespace": self.namespace,
+            "watched": self.watched,
         }
         return canonical_json(document)
 
@@ -115,6 +118,7 @@ class State:
             refusals=tuple(_refusal(item) for item in fields.objects("refusals")),
             pushed=tuple(_pushed(item) for item in fields.objects("pushed")),
             namespace=fields.optional_text("namespace"),
+            watched=fields.integer("watched", default=0),
         )
         fields.done()
         return state

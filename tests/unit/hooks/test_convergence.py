@@ -33,7 +33,8 @@ def test_the_plan_is_the_one_in_the_case(path: Path) -> None:
 def test_a_runtime_that_is_there_but_not_listed_is_told_from_none() -> None:
     asked = worlds.wish()
     briefs = []
-    for registry in ({"runtimes": []}, {"runtimes": [], "unlisted": "another"}):
+    registries: list[dict[str, Any]] = [{"runtimes": []}, {"runtimes": [], "unlisted": "another"}]
+    for registry in registries:
         obstacle = convergence.plan(asked, worlds.observed(asked, {"registry": registry})).obstacle
         assert obstacle is not None
         assert (obstacle.code, health.clip(obstacle.brief)) == (HealthCode.NO_RUNTIME, obstacle.brief)

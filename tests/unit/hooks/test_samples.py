@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from snapedge_hooks.document import DocumentError
-from snapedge_hooks.samples import SampleSet, parse_answer
+from snapedge_hooks.samples import Sample, SampleSet, parse_answer
 
 CASES = sorted((Path(__file__).parents[2] / "cases" / "samples").glob("*.json"))
 
@@ -37,3 +39,23 @@ def test_an_infinity_is_written_as_a_word_and_reads_back() -> None:
     path = next(case for case in CASES if case.stem == "infinity-equals-itself")
     samples = SampleSet.parse(json.dumps(json.loads(path.read_text())["document"]).encode())
     assert SampleSet.parse(samples.to_json()) == samples
+
+
+def sample(name: str) -> Sample:
+    return Sample(name=name, inputs=(), outputs=())
+
+
+def test_a_part_goes_on_at_the_first_sample_after_the_last() -> None:
+    samples = SampleSet(samples=tuple(sample(name) for name in "abcde"))
+    assert [each.name for each in samples.part(3, 3).samples] == ["d", "e", "a"]
+    assert [each.name for each in samples.part(6, 3).samples] == ["b", "c", "d"]
+    assert samples.part(3, 5) is samples
+
+
+@given(st.integers(1, 60), st.integers(1, 10), st.integers(0, 1000))
+def test_walking_on_from_part_to_part_every_sample_has_its_turn(size: int, count: int, start: int) -> None:
+    samples = SampleSet(samples=tuple(sample(str(number)) for number in range(size)))
+    asked = set()
+    for turn in range(-(-size // count)):
+        asked |= {each.name for each in samples.part(start + turn * count, count).samples}
+    assert len(asked) == size
