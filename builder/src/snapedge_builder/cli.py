@@ -64,6 +64,7 @@ def builder(verbose: bool) -> None:
     builder inspect dist/my-model_0.1.0_arm64.snap   show what is in a snap
     builder verify dist/*.snap                       check every digest and every rule
     builder diff OLD.snap NEW.snap                   say what a device downloads, and which layer is to blame
+    builder snapcraft dist/my-model_*.snap -o DIR    write a snapcraft project that packs the same
     builder publish dist/my-model_*.snap --store DIR --channel candidate
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a check, 4 a remote part is away, 5 interrupted.
@@ -284,6 +285,7 @@ def publish(files: tuple[Path, ...], store_folder: Path, channel: str | None, fo
 
 
 builder.add_command(snapcommands.diff)
+builder.add_command(snapcommands.snapcraft)
 
 
 def _parsed(architectures: Sequence[str]) -> tuple[Architecture, ...]:

@@ -36,3 +36,26 @@ def diff(old: Path, new: Path, form: str) -> None:
         lines.append(line)
     lines.append(f"to blame: {found.blame}; {found.remedy}" if found.blame else found.remedy)
     show(form, found.to_value(), "\n".join(lines))
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--output",
+    "-o",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the project; it must not exist yet.",
+)
+@FORMAT
+def snapcraft(files: tuple[Path, ...], folder: Path, form: str) -> None:
+    """Write a snapcraft project that builds the same snap as FILES, one .snap for each architecture of a version.
+
+    `snapcraft pack` in the folder packs it; nothing is compiled or downloaded on the way.
+    """
+    from . import snapcraftproject
+
+    written = snapcraftproject.write_project(files, folder)
+    lines = [f"{folder}: {', '.join(written)}", f"next: cd {folder} && snapcraft pack"]
+    show(form, {"folder": str(folder), "files": list(written)}, "\n".join(lines))
