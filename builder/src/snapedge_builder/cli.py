@@ -49,13 +49,25 @@ _ARCHITECTURE = click.option(
     type=click.Choice([architecture.value for architecture in Architecture]),
     help="Build for this one only; may be repeated. All that the folder declares where not given.",
 )
-_FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+
+
+class _FolderPath(click.Path):
+    """A path that is not empty: an unset variable in a script is no way to name the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path as `pathlib` has it."""
+        if value == "":
+            self.fail("is empty; write . for the current folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_FOLDER = click.argument("folder", type=_FolderPath(path_type=Path))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--verbose", is_flag=True, help="Show what is run, and tracebacks of errors.")
 def builder(verbose: bool) -> None:
-    r"""Turn a trained model into one snap for each architecture.
+    """Turn a trained model into one snap for each architecture.
 
     \b
     builder new snaps/my-model --model model.onnx    write a folder for a model
@@ -68,7 +80,7 @@ def builder(verbose: bool) -> None:
     builder publish dist/my-model_*.snap --store DIR --channel candidate
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a check, 4 a remote part is away, 5 interrupted.
-    """
+    """  # noqa: D301 - click keeps the lines of a paragraph that a backspace opens
     # Only what our own packages say: others log every attribute of every class.
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", force=True)
     if verbose:
@@ -296,6 +308,13 @@ def _print(form: str, document: Any, text: str) -> None:
     click.echo(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) if form == "json" else text)
 
 
+def _usage(error: click.ClickException) -> str:
+    """Click's message as one line in our words' order: what, then what to do."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message[:1].lower()}{message[1:]}; see {'builder' if context is None else context.command_path} --help"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `builder` and leave with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -306,8 +325,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("error: interrupted", err=True)
         sys.exit(ExitCode.INTERRUPTED)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        click.secho(f"error: {_usage(error)}", err=True, fg="red")
+        sys.exit(ExitCode.USAGE)
     except SnapedgeError as error:
         click.secho(f"error: {error}", err=True, fg="red")
         if error.details:
@@ -318,7 +337,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.exit(ExitCode.FAILED)
     except OSError as error:
-        click.secho(f"error: {error.filename or 'the system'}: {error.strerror or error}", err=True, fg="red")
+        where = error.filename or "a file of the cache, the output or the temporary folder"
+        remedy = "make room and see that it can be written, or name other folders (--cache, --output)"
+        click.secho(f"error: {where}: {error.strerror or error}; {remedy}", err=True, fg="red")
         if verbose:
             traceback.print_exception(error)
         sys.exit(ExitCode.FAILED)
