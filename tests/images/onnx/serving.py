@@ -21,6 +21,9 @@ from typing import Any
 MODELS = Path(__file__).parent / "models"
 ROOT = Path(__file__).parents[3]
 PYTHONPATH = f"{ROOT}/kserve-images/onnx/src:{ROOT}/kserve-images/oip/src"
+PYTHON = os.environ.get("SNAPEDGE_SERVER_PYTHON", sys.executable)
+"""Whose environment has the runtime; tests of clients run in one that has the clients."""
+
 START = 30.0
 
 FREE = -1
@@ -115,6 +118,11 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
+    def grpc_port(self) -> int:
+        """The port for gRPC, as the log names it."""
+        found: int = next(json.loads(line)["grpc_port"] for line in self.lines if '"grpc_port"' in line)
+        return found
+
     def memory(self) -> int:
         """Resident bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -133,7 +141,7 @@ def server(
 ) -> Iterator[Server]:
     """A server of a directory; ready where `wait` is set, else as soon as its port is open."""
     command = [
-        sys.executable,
+        PYTHON,
         "-P",
         *(["-S"] if isolated else []),
         "-m",

@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[Request | Response, bool]] = deque()
-        self._job: Job | None = None
+        self._job: Job[Response] | None = None
         self._job_keep = False
         self._held = 0  # bytes of bodies that this connection makes the server hold
         self._receiving = False  # between the first byte of a request and its last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,8 @@ from .errors import RequestError, UnknownModelError
 from .loading import Loader
 from .models import Model, Repository
 from .responses import Response, document, failure
+
+JsonObject = dict[str, Any]
 
 
 def index(repository: Repository, *, only_ready: bool = False) -> list[dict[str, str]]:
@@ -42,9 +45,18 @@ def body(content: bytes) -> dict[str, Any]:
     parameters = found.get("parameters", {})
     if type(parameters) is not dict:
         raise RequestError("parameters must be an object")
-    if "config" in parameters or any(key.startswith("file:") for key in parameters):
-        raise RequestError("a model's configuration and files come from its folder, not from a request")
+    check_parameters(parameters)
     return found
+
+
+def check_parameters(names: Iterable[str]) -> None:
+    """Refuses what a load cannot do here; other parameters change nothing.
+
+    Raises:
+        RequestError: the request brings a configuration or files.
+    """
+    if any(name == "config" or name.startswith("file:") for name in names):
+        raise RequestError("a model's configuration and files come from its folder, not from a request")
 
 
 def load(loader: Loader | None, name: str) -> Response:

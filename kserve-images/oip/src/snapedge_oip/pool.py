@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any, Generic, TypeVar
 
 from .errors import BusyError
-from .responses import Response
-from .service import Work
+
+T = TypeVar("T")
 
 
-class Job:
+class Job(Generic[T]):
     """Work on its way through the pool.
 
     Attributes:
@@ -21,7 +22,7 @@ class Job:
 
     __slots__ = ("abandoned", "done", "work")
 
-    def __init__(self, work: Work, done: Callable[[Response], None]) -> None:
+    def __init__(self, work: Callable[[], T], done: Callable[[T], None]) -> None:
         self.work = work
         self.done = done
         self.abandoned = False
@@ -37,11 +38,11 @@ class Pool:
         self._loop = loop
         self._workers = workers
         self._limit = limit
-        self._queue: SimpleQueue[Job] = SimpleQueue()
+        self._queue: SimpleQueue[Job[Any]] = SimpleQueue()
         self._threads: list[Thread] = []
         self.in_flight = 0
 
-    def submit(self, work: Work, done: Callable[[Response], None]) -> Job:
+    def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> Job[T]:
         """Queues work; `done` is called on the event loop.
 
         Raises:
@@ -61,12 +62,12 @@ class Pool:
     def _run(self) -> None:
         while True:
             job = self._queue.get()
-            response = None if job.abandoned else job.work()
-            self._loop.call_soon_threadsafe(self._finish, job, response)
+            result = None if job.abandoned else job.work()
+            self._loop.call_soon_threadsafe(self._finish, job, result)
             # The frame must not keep the last request's arrays alive until the next one comes.
-            del job, response
+            del job, result
 
-    def _finish(self, job: Job, response: Response | None) -> None:
+    def _finish(self, job: Job[Any], result: Any) -> None:
         self.in_flight -= 1
-        if response is not None and not job.abandoned:
-            job.done(response)
+        if result is not None and not job.abandoned:
+            job.done(result)

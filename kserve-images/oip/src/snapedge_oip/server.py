@@ -19,7 +19,7 @@ import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -32,6 +32,9 @@ from .models import Repository
 from .pool import Pool
 from .service import Service
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .rpc import RpcFront
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +103,30 @@ class _Server:
             _log.error("cannot listen on %s port %d: %s", settings.bind, settings.http_port, error.strerror)
             return EXIT_USAGE, False
         listener = await loop.create_server(partial(Connection, front), sock=opened, backlog=_BACKLOG)
-        port = opened.getsockname()[1]
+        try:
+            rpc = await self._open_rpc(service, pool)
+        except (ImportError, OSError) as error:
+            _log.error("cannot serve gRPC on %s port %s: %s", settings.bind, settings.grpc_port, error)
+            listener.close()
+            await front.finish(0)
+            return EXIT_USAGE, False
+        try:
+            return await self._serve(loop, front, listener, port=opened.getsockname()[1], stopping=stopping)
+        finally:
+            if rpc is not None:
+                await rpc.stop(_PATIENCE)
+
+    async def _serve(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        front: Front,
+        listener: asyncio.Server,
+        *,
+        port: int,
+        stopping: asyncio.Event,
+    ) -> tuple[int, bool]:
+        """From the open port to the exit code."""
+        settings = self._settings
         _log.info("listening", extra={"event": {"bind": settings.bind, "port": port}})
         loaded = self._load(loop)
         stop = loop.create_task(stopping.wait())
@@ -129,7 +155,19 @@ class _Server:
         listener.close()
         cut = await front.finish(_PATIENCE)
         _log.info("stopped", extra={"event": {"connections_cut": cut}})
-        return EXIT_DRAINED, pool.in_flight > 0
+        return EXIT_DRAINED, front.pool.in_flight > 0
+
+    async def _open_rpc(self, service: Service, pool: Pool) -> RpcFront | None:
+        """The gRPC port, where one is asked for: an extra of the image, so that its import may fail."""
+        settings = self._settings
+        if settings.grpc_port is None:
+            return None
+        from .rpc import RpcFront
+
+        rpc = RpcFront(service, pool, max_body=settings.max_body, max_in_flight=settings.max_in_flight)
+        port = await rpc.start(settings.bind, settings.grpc_port)
+        _log.info("serving gRPC", extra={"event": {"bind": settings.bind, "grpc_port": port}})
+        return rpc
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[loading.Refusal | None]:
         """Loads in a thread, so that the port answers meanwhile."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import compression, control, metrics, routes, v1
 from .errors import PredictionError, RequestError
@@ -52,6 +52,9 @@ class Service:
     """Answers requests.
 
     Attributes:
+        repository: the models.
+        loader: of further models; None where there will be none.
+        metadata: of the server.
         draining: whether the server is about to stop, which makes it not ready and changes nothing else.
         load: what is going on, for the metrics: requests in workers and open connections.
     """
@@ -59,16 +62,16 @@ class Service:
     def __init__(
         self, repository: Repository, *, name: str, version: str, max_body: int, loader: Loader | None = None
     ) -> None:
-        self._repository = repository
-        self._server = {"name": name, "version": version, "extensions": EXTENSIONS}
+        self.repository = repository
+        self.metadata: dict[str, Any] = {"name": name, "version": version, "extensions": EXTENSIONS}
         self._max_body = max_body
-        self._loader = loader
+        self.loader = loader
         self.draining = False
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def answer(self, request: Request) -> Response | Work:
         """The answer, or work to be done in another thread where it could keep the others waiting."""
-        model = self._repository.targets.get(request.target) if request.method == b"POST" else None
+        model = self.repository.targets.get(request.target) if request.method == b"POST" else None
         if model is not None and model.pace.inline and not request.headers and len(request.body) <= BODY_LIMIT:
             # What a quick model is asked most of the time: straight to the answer.
             return self._computed(model, request.body, None)
@@ -85,7 +88,7 @@ class Service:
         if route.kind in (Kind.INDEX, Kind.LOAD, Kind.UNLOAD):
             # A load takes its time, and an index may come compressed: neither is the event loop's work.
             return partial(self._controlled, route, request)
-        found = self._model(route)
+        found = self.model(route.model, route.version)
         if isinstance(found, Response):
             return self._finished(request, found)
         if route.kind is Kind.V1_PREDICT:
@@ -98,7 +101,7 @@ class Service:
     def _described(self, route: Route) -> Response:
         if not route.model:
             return self._server_described(route)
-        model = self._model(route)
+        model = self.model(route.model, route.version)
         if isinstance(model, Response):
             return model
         if route.kind in (Kind.MODEL_READY, Kind.V1_MODEL):
@@ -107,12 +110,12 @@ class Service:
             return document(control.configuration(model))
         if route.kind is Kind.STATS:
             return document(control.statistics([model]))
-        return document(model.metadata(self._repository.versions(route.model)))
+        return document(model.metadata(self.repository.versions(route.model)))
 
     def _server_described(self, route: Route) -> Response:
-        repository = self._repository
+        repository = self.repository
         if route.kind is Kind.SERVER:
-            return document(self._server)
+            return document(self.metadata)
         if route.kind is Kind.LIVE:
             return document({"live": True})
         if route.kind is Kind.READY:
@@ -129,16 +132,22 @@ class Service:
         text = metrics.exposition(repository, in_flight=in_flight, connections=connections)
         return Response(200, text, metrics.CONTENT_TYPE)
 
-    def _model(self, route: Route) -> Model | Response:
-        model = self._repository.find(route.model, route.version)
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model may be asked and the server goes on accepting."""
+        return self.repository.is_ready and not self.draining
+
+    def model(self, name: str, version: str | None) -> Model | Response:
+        """A model that may be asked, or the answer that says why not."""
+        model = self.repository.find(name, version)
         if model is None:
-            shown = route.model[:120]
-            versions = self._repository.versions(route.model)
+            shown = name[:120]
+            versions = self.repository.versions(name)
             if versions:
                 known = ", ".join(f"'{version}'" for version in versions[:16])
-                message = f"model '{shown}' has version {known}, not '{(route.version or '')[:120]}'"
+                message = f"model '{shown}' has version {known}, not '{(version or '')[:120]}'"
                 return failure(message, HTTPStatus.NOT_FOUND)
-            if self._repository.is_expected(route.model):
+            if self.repository.is_expected(name):
                 return failure(f"model '{shown}' is not ready", HTTPStatus.SERVICE_UNAVAILABLE, RETRY)
             return failure(f"there is no model '{shown}'", HTTPStatus.NOT_FOUND)
         return model
@@ -150,11 +159,11 @@ class Service:
         except RequestError as error:
             return self._finished(request, failure(str(error), error.status, error.headers))
         if route.kind is Kind.INDEX:
-            response = document(control.index(self._repository, only_ready=content.get("ready") is True))
+            response = document(control.index(self.repository, only_ready=content.get("ready") is True))
         elif route.kind is Kind.LOAD:
-            response = control.load(self._loader, route.model)
+            response = control.load(self.loader, route.model)
         else:
-            response = control.unload(self._repository, route.model)
+            response = control.unload(self.repository, route.model)
         return self._finished(request, response)
 
     def _infer(self, model: Model, request: Request, *, predict: bool = False) -> Response:

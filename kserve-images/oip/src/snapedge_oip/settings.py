@@ -25,6 +25,7 @@ class Settings:
         model_dir: one folder for each model, or such a folder itself.
         bind: the address to listen on.
         http_port: 0 for one the system chooses; the log names it.
+        grpc_port: None for no gRPC, 0 for a port that the system chooses.
         gate: what a wrong golden sample does.
         threads: for one inference; None for what the container's quota leaves.
         drain: how long connections are still accepted after SIGTERM.
@@ -41,6 +42,7 @@ class Settings:
     model_dir: Path
     bind: str = "0.0.0.0"  # noqa: S104  # a pod's only way to be reached
     http_port: int = 8080
+    grpc_port: int | None = None
     gate: Gate = Gate.STRICT
     threads: int | None = None
     drain: float = 5.0
@@ -116,6 +118,7 @@ _OPTIONS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
     ("model-dir", Path, "one folder for each model, or a model's folder"),
     ("bind", str, "address to listen on"),
     ("http-port", _whole(0, 65535), "port, 0 for any free one"),
+    ("grpc-port", _whole(0, 65535), "port for gRPC, 0 for any free one; without it there is no gRPC"),
     ("gate", _word(Gate), "what a wrong golden sample does: strict, report or none"),
     ("threads", _whole(1, 1024), "threads for one inference; the default follows the cgroup's quota"),
     ("drain", duration, "how long to go on accepting after SIGTERM"),
