@@ -202,13 +202,13 @@ def main() -> None:
     """The entry point: every failure becomes one line on stderr and an exit code."""
     is_verbose = "-v" in sys.argv[1:2] or "--verbose" in sys.argv[1:2]
     try:
-        fleet.main(standalone_mode=False)
+        fleet.main(prog_name="fleet", standalone_mode=False)
         code = ExitCode.DONE
     except SnapedgeError as error:
         _complain(error)
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        click.echo(f"error: {_usage(error)}", err=True)
         code = ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -222,6 +222,13 @@ def main() -> None:
         click.echo(f"error: {type(error).__name__}: {error}; run fleet --verbose for more", err=True)
         code = ExitCode.FAILED
     sys.exit(int(code))
+
+
+def _usage(error: click.ClickException) -> str:
+    """Click's message as one line in our words' order: what, then what to do."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message[:1].lower()}{message[1:]}; see {'fleet' if context is None else context.command_path} --help"
 
 
 def _complain(error: SnapedgeError) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import getpass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import requests
 
-from .errors import IdentityError, ServerAwayError
+from .errors import AddressError, IdentityError, ServerAwayError
 from .wire import ACTOR_HEADER, reason_of, refusal
 
 _TIMEOUT = (5.0, 60.0)
@@ -31,9 +32,14 @@ class FleetClient(Protocol):
 
 
 class RemoteFleet:
-    """The fleet of a server."""
+    """The fleet of a server.
+
+    Raises:
+        AddressError: the URL is none, or of another kind than http and https.
+    """
 
     def __init__(self, url: str, token: str, *, ca_file: Path | None = None, actor: str | None = None) -> None:
+        _check_url(url)
         self._url = url.rstrip("/")
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token}"
@@ -59,6 +65,16 @@ class RemoteFleet:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+
+
+def _check_url(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise AddressError(text)
 
 
 def read_token(path: Path) -> str:

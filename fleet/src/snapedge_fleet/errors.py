@@ -2,6 +2,8 @@
 
 SnapedgeError (snapedge_hooks.errors)
   SelectorError              text that is no selector
+  LabelError                 text that is no label
+  AddressError               text that is no fleet server's URL
   UnknownNameError           a group, device, snap or rollout nobody knows; names the nearest ones
   NameTakenError             a group or device of that name is there
   FollowError                a group cannot follow what was asked
@@ -39,6 +41,24 @@ class SelectorError(SnapedgeError):
         super().__init__(
             f"'{text}' is no selector: {problem}", resolution="write it like site=lab,arch in (amd64,arm64),!spare"
         )
+
+
+class LabelError(SnapedgeError):
+    """Text that is no label."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, text: str, problem: str) -> None:
+        super().__init__(f"'{text}' is no label: {problem}", resolution="write it like site=lab")
+
+
+class AddressError(SnapedgeError):
+    """Text that is no fleet server's URL."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"'{text}' is no server's URL", resolution="write it like https://fleet.example:8443")
 
 
 class UnknownNameError(SnapedgeError):

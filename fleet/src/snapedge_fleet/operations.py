@@ -29,7 +29,7 @@ class ArgumentError(SnapedgeError):
     exit_code = ExitCode.USAGE
 
     def __init__(self, operation: str, problem: str) -> None:
-        super().__init__(f"{operation}: {problem}", resolution="see fleet --help")
+        super().__init__(f"{operation}: {problem}", resolution=f"see fleet {operation.replace('-', ' ', 1)} --help")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

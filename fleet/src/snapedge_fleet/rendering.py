@@ -105,15 +105,8 @@ def history_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     """What was done, a line each."""
     lines = []
     for entry in entries:
-        detail = ", ".join(
-            f"{key} {value if not isinstance(value, (dict, list)) else json.dumps(value, sort_keys=True)}"
-            for key, value in sorted(entry["detail"].items())
-            if value not in (None, "", {}, [])
-        )
         moment = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        lines.append(
-            f"{moment}  {entry['actor']}: {entry['action']} {entry['subject']}{': ' + detail if detail else ''}"
-        )
+        lines.append(f"{moment}  {entry['actor']}: {_deed(entry)}")
     return lines
 
 
@@ -125,6 +118,31 @@ def size_text(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def _deed(entry: Mapping[str, Any]) -> str:
+    """What one entry of the audit log says was done."""
+    action, subject, detail = entry["action"], entry["subject"], dict(entry["detail"])
+    if "version" not in detail:
+        told = {key: _plain(value) for key, value in detail.items() if value != subject}
+        said = ", ".join(f"{key} {words}" for key, words in told.items() if words)
+        return f"{action} {subject}{': ' + said if said else ''}"
+    title = f"{subject} {detail['version']}"
+    if action == "promote":
+        return f"promote {title} from {detail['from']} to {detail['to']}"
+    title = f"{title} on {detail['channel']}, rollout {detail['rollout']}"
+    if action == "rollout":
+        return f"began {title}: {len(detail['waves'])} waves"
+    wave = f" wave {detail['wave']}" if detail.get("wave") else ""
+    return f"{action}{wave} of {title}{': ' + detail['reason'] if detail.get('reason') else ''}"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={one}" if one is not None else f"{key}-" for key, one in sorted(value.items()))
+    if isinstance(value, (list, tuple)):
+        return " ".join(str(one) for one in value)
+    return "" if value is None else str(value)
 
 
 def _snap_cells(snap: Mapping[str, Any] | None, held: str) -> list[str]:

@@ -115,7 +115,12 @@ def watch(
                     live.update(rendering.status_view(found))
             return
         last: dict[str, str] = {}
+        is_told = False
         for found in seen:
+            if not is_told and all(track["rollout"] is None for track in found["tracks"] if watched.means(track)):
+                # Who waits for what never comes is to know that it is waited for.
+                click.echo("no rollout yet; waiting for one", err=True)
+            is_told = True
             for track in found["tracks"]:
                 if track["rollout"] is None or not watched.means(track):
                     continue

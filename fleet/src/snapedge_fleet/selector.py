@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from .errors import SelectorError
+from .errors import LabelError, SelectorError
 
 LABEL_KEY = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._/-]{0,61}[a-zA-Z0-9])?")
 LABEL_VALUE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._:-]{0,61}[a-zA-Z0-9])?")
@@ -92,12 +92,16 @@ def parse_label(text: str) -> tuple[str, str]:
     """Key and value of `key=value`.
 
     Raises:
-        SelectorError: it is no label.
+        LabelError: it is no label.
     """
-    key, equals, value = text.partition("=")
+    key, equals, value = (part.strip() for part in text.partition("="))
     if not equals:
-        raise SelectorError(text, "a label is key=value")
-    return _key(text, key.strip()), _value(text, value.strip())
+        raise LabelError(text, "a label is key=value")
+    if not LABEL_KEY.fullmatch(key):
+        raise LabelError(text, f"'{key}' is not a label's key")
+    if not LABEL_VALUE.fullmatch(value):
+        raise LabelError(text, f"'{value}' is not a label's value")
+    return key, value
 
 
 def _requirement(text: str, part: str) -> Requirement:

@@ -78,7 +78,14 @@ def test_an_operators_day(shell: Shell, site: FleetSite) -> None:
     assert "wine-rater  1.0.0   -    absent: it is not there" not in shell.ok("status")
     assert shell.ok("pause", "wine-rater").startswith("wine-rater 1.0.0 on latest/stable: paused: paused by ")
     assert "unbroken" in shell.ok("audit", "verify")
-    assert "promote wine-rater" in shell.ok("history", "wine-rater")
+    promoted, began, paused = shell.ok("history", "wine-rater").splitlines()
+    assert promoted.endswith(": promote wine-rater 1.0.0 from latest/candidate to latest/stable")
+    assert began.endswith(": began wine-rater 1.0.0 on latest/stable, rollout 1: 2 waves")
+    assert paused.endswith(": pause of wine-rater 1.0.0 on latest/stable, rollout 1")
+    assert shell.ok("history", "factory").endswith(
+        ": group-add factory: follows wine-rater=latest/stable, selector site=factory\n"
+    )
+    assert shell.ok("history", "d1").endswith(": device-add d1: architecture amd64, labels site=factory\n")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +96,16 @@ def test_an_operators_day(shell: Shell, site: FleetSite) -> None:
         (["promote", "wine", "--from", "a/b/c/d", "--to", "stable"], 2, "error: promote: 'a/b/c/d' is not a channel"),
         (["group", "add", "x", "--follow", "wine=a/b/c/d"], 2, "error: 'wine=a/b/c/d' cannot be followed"),
         (["status", "--server", "http://127.0.0.1:1", "--token-file", "/nowhere"], 3, "error: the token file /nowhere"),
-        (["frobnicate"], 2, "No such command 'frobnicate'"),
+        (["status", "--server", "fleet", "--token-file", "/dev/null"], 3, "error: the token file /dev/null is empty"),
+        (["device", "add", "d1", "--arch", "arm65"], 2, "(amd64, arm64); see fleet device add --help\n"),
+        (
+            ["device", "add", "d1", "--arch", "arm64", "--label", "x"],
+            2,
+            "error: 'x' is no label: a label is key=value;",
+        ),
+        (["group", "add", "x", "--selector"], 2, "error: option '--selector' requires an argument; see fleet --help\n"),
+        (["device", "add", "d1"], 2, "error: missing option '--arch'; see fleet device add --help\n"),
+        (["frobnicate"], 2, "error: no such command 'frobnicate'; see fleet --help\n"),
         (["serve", "--listen", "nowhere"], 2, "error: 'nowhere' is no address"),
         (["serve", "--tls-cert", "x"], 2, "--tls-cert and --tls-key go together"),
         (["status", "--data", "/proc/nothing"], 1, "error: /proc/nothing: No such file or directory"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapedge_fleet.errors import SelectorError
+from snapedge_fleet.errors import LabelError, SelectorError
 from snapedge_fleet.selector import Operator, Requirement, Selector, parse_label
 
 LAB = {"site": "lab", "arch": "amd64", "id": "d1", "spare": "yes"}
@@ -57,7 +57,7 @@ def test_text_that_is_no_selector_is_quoted(text: str, problem: str) -> None:
 
 def test_a_label_is_key_and_value() -> None:
     assert parse_label("site=lab") == ("site", "lab")
-    with pytest.raises(SelectorError, match="a label is key=value"):
+    with pytest.raises(LabelError, match="a label is key=value; write it like site=lab"):
         parse_label("site")
 
 
