@@ -15,7 +15,7 @@ import click
 from snapedge_hooks.errors import ExitCode, SnapedgeError
 from snapedge_hooks.vocabulary import Architecture
 
-from . import snapcommands
+from . import gadgetcommand, snapcommands
 
 _FORMAT = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people, or for machines."
@@ -77,6 +77,7 @@ def builder(verbose: bool) -> None:
     builder verify dist/*.snap                       check every digest and every rule
     builder diff OLD.snap NEW.snap                   say what a device downloads, and which layer is to blame
     builder snapcraft dist/my-model_*.snap -o DIR    write a snapcraft project that packs the same
+    builder gadget my-model=SNAP_ID                  print a gadget's connections and defaults
     builder publish dist/my-model_*.snap --store DIR --channel candidate
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a check, 4 a remote part is away, 5 interrupted.
@@ -298,6 +299,7 @@ def publish(files: tuple[Path, ...], store_folder: Path, channel: str | None, fo
 
 builder.add_command(snapcommands.diff)
 builder.add_command(snapcommands.snapcraft)
+builder.add_command(gadgetcommand.gadget)
 
 
 def _parsed(architectures: Sequence[str]) -> tuple[Architecture, ...]:
