@@ -4,7 +4,7 @@ starting   live 200, ready 503         port open, models loading in a thread
 serving    live 200, ready 200
 draining   live 200, ready 503         after SIGTERM: still accepting, each answer closes its connection
 finishing  port closed                 what is in flight is answered
-exit       0 drained, 2 usage, 3 gate or load failed
+exit       0 drained or self-test passed, 2 usage, 3 gate, load or self-test failed
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from . import gate, loading, log, threads
+from . import gate, loading, log, selftest, threads
 from .adapter import Runtime
 from .connection import Connection
 from .front import Front
@@ -53,12 +53,17 @@ _BACKLOG = 2048
 
 
 def run(runtime: Runtime, settings: Settings) -> int:
-    """Serves until told to stop.
+    """Serves until told to stop; with `--self-test`, tests the models and serves nothing.
 
     Returns:
         The exit code.
     """
     log.configure(settings.log)
+    if settings.self_test:
+        right, problem = selftest.outcome(runtime, settings, settings.threads or threads.available())
+        if problem is not None:
+            _log.error("not tested: %s", problem)
+        return EXIT_DRAINED if right else EXIT_REFUSED
     code, stuck = uvloop.run(_Server(runtime, settings).live())
     sys.stderr.flush()
     if stuck:

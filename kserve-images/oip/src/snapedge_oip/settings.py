@@ -37,6 +37,7 @@ class Settings:
         request_timeout: for a request to arrive whole; big bodies get more, by their size.
         log: how log lines look.
         termination_log: where Kubernetes reads why a container ended.
+        self_test: only replays the golden samples and prints the errors.
     """
 
     model_dir: Path
@@ -53,6 +54,7 @@ class Settings:
     idle_timeout: float = 75.0
     request_timeout: float = 30.0
     log: LogFormat = LogFormat.JSON
+    self_test: bool = False
     termination_log: Path = Path("/dev/termination-log")
 
 
@@ -72,6 +74,12 @@ def parse(program: str, arguments: Sequence[str], environment: Mapping[str, str]
             metavar="VALUE",
             help=f"{text} (or {variable})",
         )
+    parser.add_argument(
+        "--self-test",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="replay the golden samples, print the largest error of each output, and end",
+    )
     given = vars(parser.parse_args(arguments))
     if "model_dir" not in given:
         parser.error("the model directory is not given: --model-dir or SNAPEDGE_MODEL_DIR")
