@@ -12,7 +12,7 @@ from pathlib import Path
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Architecture
 
-from . import buildrecord, declaration, executor, observation, plan, runtimes
+from . import buildrecord, declaration, executor, modelfile, observation, plan, runtimes
 from .buildrecord import BuildRecord
 from .cache import Cache
 from .declaration import ModelDeclaration
@@ -23,9 +23,6 @@ from .packed import PackedSnap, replace_file
 from .plan import ActionKind, BuildPlan
 from .progress import Progress
 from .runtimes import RuntimeDeclaration
-
-DEFAULT_RUNTIME = "onnx"
-"""What serves the one model format there is."""
 
 
 class NotAProjectError(BuilderError):
@@ -169,7 +166,8 @@ def runtime_for(model: ModelDeclaration, folder: Path | None) -> RuntimeDeclarat
         RuntimeFolderMissingError: it is not where it should be.
         DeclarationError: its declaration is wrong.
     """
-    name = model.runtime.name or DEFAULT_RUNTIME
+    # A runtime is named as the model format that it serves, unless somebody makes another.
+    name = model.runtime.name or str(modelfile.format_of(model.model_path))
     found = folder.absolute() if folder is not None else model.folder.parent / f"runtime-{name}"
     if not (found / runtimes.FILE_NAME).is_file():
         raise RuntimeFolderMissingError(name, found)
@@ -202,5 +200,8 @@ def _warnings(seen: ModelObservation | RuntimeObservation, built: BuiltSnaps) ->
             found.append("there are no golden samples and the gate is none: nothing will prove this model anywhere")
         if seen.declaration.service.update.value == "recreate":
             found.append("update: recreate stops the old model before the new one is ready: expect a short gap")
-        found.extend(buildrecord.runtime_differences(seen.runtime))
+        if built.model is not None:
+            found.extend(buildrecord.runtime_differences(seen.runtime, built.model.format))
+            if built.model.trained_with is not None:
+                found.append("the model is a pickle: whoever can change the file can run code where it is served")
     return found

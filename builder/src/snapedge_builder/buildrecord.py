@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from snapedge_hooks.document import canonical_json
 from snapedge_hooks.storeindex import Sha3
-from snapedge_hooks.vocabulary import Architecture, Digest
+from snapedge_hooks.vocabulary import Architecture, Digest, ModelFormat
 
 from . import declaration, pack, proof, runtimes
 from .executor import BuiltSnaps
@@ -24,7 +23,6 @@ from .proof import Proof
 from .runtimes import RuntimeDeclaration
 
 FORMAT = 1
-_PINNED_RUNTIME = re.compile(r"^onnxruntime==(\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,7 @@ def of_model(seen: ModelObservation, built: BuiltSnaps) -> BuildRecord:
             **built.model.signature.to_json(),
         },
         "gate": str(said.gate),
-        "proof": _proof(built.proof),
+        "proof": _proof(built.proof, built.model.format),
         "image": str(said.image),
     }
     return _record(said.name, said.version, body, built)
@@ -93,15 +91,14 @@ def of_runtime(seen: RuntimeObservation, built: BuiltSnaps) -> BuildRecord:
     return _record(built.snaps[0].content.name, said.version, body, built)
 
 
-def runtime_differences(runtime: RuntimeDeclaration) -> Iterable[str]:
-    """What makes a proof on this host say less than it seems: another ONNX Runtime than the image's."""
-    if not runtime.project.lock.is_file():
-        return
-    found = _PINNED_RUNTIME.search(runtime.project.lock.read_text(encoding="utf-8", errors="replace"))
-    if found and found[1] != proof.runtime_version():
+def runtime_differences(runtime: RuntimeDeclaration, form: ModelFormat) -> Iterable[str]:
+    """What makes a proof on this host say less than it seems: another version of the library than the image's."""
+    package = proof.ENGINES[form]
+    locked = runtimes.locked_version(runtime.project, package)
+    if locked is not None and locked != proof.engine_version(form):
         yield (
-            f"golden samples were replayed here with ONNX Runtime {proof.runtime_version()}, "
-            f"the runtime image holds {found[1]}: the device's own replay decides"
+            f"golden samples were replayed here with {package} {proof.engine_version(form)}, "
+            f"the runtime image holds {locked}: the device's own replay decides"
         )
 
 
@@ -149,14 +146,14 @@ def _snap(snap: PackedSnap) -> dict[str, Any]:
     }
 
 
-def _proof(found: Proof | None) -> dict[str, Any] | None:
+def _proof(found: Proof | None, form: ModelFormat) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
         "samples": found.samples,
         "passed": found.passed,
         "overruled": not found.passed,
-        "onnxruntime": proof.runtime_version(),
+        "engine": f"{proof.ENGINES[form]} {proof.engine_version(form)}",
         "deviations": [
             {
                 "sample": deviation.sample,

@@ -18,8 +18,18 @@ from .yamldocument import DeclarationError, Section, parse_yaml, read_yaml
 FILE_NAME = "inference.yaml"
 MAX_SUMMARY = 128
 """snapd's limit, in characters (snap/validate.go)."""
-_SUPPORTED_CONVERSIONS = ("auto", "none")
 _SUPPORTED_BACKENDS = ("auto", "compose")
+
+
+class Conversion(Enum):
+    """Whether a model may become ONNX before it is served."""
+
+    AUTO = "auto"
+    NONE = "none"
+
+    def __str__(self) -> str:
+        """The word used in files."""
+        return self.value
 
 
 class ImageDelivery(Enum):
@@ -55,6 +65,7 @@ class ModelDeclaration:
     Attributes:
         folder: where it lies; `model_file` and `samples_file` are below it.
         model_file: the model, relative to the folder.
+        conversion: whether the model may become ONNX; `none` serves it as it is.
         samples_file: golden samples, relative to the folder; None only with `gate: none`.
         max_latency_ms: slowest answer that passes the gate, or None.
     """
@@ -64,6 +75,7 @@ class ModelDeclaration:
     version: SnapVersion
     summary: str
     model_file: str
+    conversion: Conversion
     runtime: RuntimeChoice
     architectures: tuple[Architecture, ...]
     samples_file: str | None
@@ -101,7 +113,7 @@ def _declaration(top: Section, folder: Path) -> ModelDeclaration:
     name = top.parsed("name", SnapName)
     version = top.parsed("version", SnapVersion)
     summary = _summary(top)
-    model_file = _model(top.section("model"))
+    model_file, conversion = _model(top.section("model"))
     runtime = _runtime(top.section("runtime"))
     architectures = _architectures(top)
     samples_file = _relative(top, "samples", top.text("samples")) if _has_optional(top, "samples") else None
@@ -122,6 +134,7 @@ def _declaration(top: Section, folder: Path) -> ModelDeclaration:
         version=version,
         summary=summary,
         model_file=model_file,
+        conversion=conversion,
         runtime=runtime,
         architectures=architectures,
         samples_file=samples_file,
@@ -141,15 +154,16 @@ def _summary(top: Section) -> str:
     return summary
 
 
-def _model(section: Section) -> str:
+def _model(section: Section) -> tuple[str, Conversion]:
     file = _relative(section, "file", section.text("file"))
-    conversion = section.text("convert", default="auto")
-    if conversion not in _SUPPORTED_CONVERSIONS:
-        raise section.error(
-            "convert", f"{conversion!r} is not supported", resolution=f"use {' or '.join(_SUPPORTED_CONVERSIONS)}"
-        )
+    word = section.text("convert", default=str(Conversion.AUTO))
+    try:
+        conversion = Conversion(word)
+    except ValueError as error:
+        known = " or ".join(str(item) for item in Conversion)
+        raise section.error("convert", f"{word!r} is not supported", resolution=f"use {known}") from error
     section.done()
-    return file
+    return file, conversion
 
 
 def _runtime(section: Section) -> RuntimeChoice:

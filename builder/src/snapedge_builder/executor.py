@@ -14,16 +14,16 @@ from pathlib import Path
 
 from snapedge_hooks.vocabulary import Architecture
 
-from . import layers, modelfile, observation, packed
+from . import layers, modelfile, observation, packed, proof
 from .cache import Cache
 from .contents import BuiltLayers, SnapContent
 from .modelfile import ModelFacts, ModelRefusedError
-from .observation import ModelObservation, RuntimeObservation, RuntimeSource, RuntimeUnfitError
+from .observation import ModelObservation, RuntimeObservation, RuntimeSource
 from .packed import PackedSnap
 from .plan import ActionKind, BuildPlan
 from .prime import Assembler
 from .progress import Progress
-from .proof import ModelSession, Proof, SamplesFailedError
+from .proof import Proof, SamplesFailedError
 from .runtimes import RuntimeDeclaration
 from .signature import check_samples
 
@@ -85,17 +85,13 @@ def _build_model(
     model = seen.model
     if plan.has(ActionKind.CHECK_MODEL) or model is None:
         model = _checked(seen, doors)
-    if model.format not in seen.runtime.project.formats:
-        served = ", ".join(str(known) for known in seen.runtime.project.formats)
-        raise RuntimeUnfitError(
-            seen.declaration.name, f"is {model.format}, runtime {seen.runtime.name} serves {served}"
-        )
-    proof = None
+    observation.check_served(seen.declaration, model, seen.runtime)
+    shown = None
     if seen.samples is not None:
         check_samples(seen.samples, model.signature)
-        proof = Proof(samples=len(seen.samples.samples), deviations=())
+        shown = Proof(samples=len(seen.samples.samples), deviations=())
     if plan.has(ActionKind.PROVE_SAMPLES):
-        proof = _proved(seen, model, doors, ship_failing=ship_failing)
+        shown = _proved(seen, model, doors, ship_failing=ship_failing)
     runtimes = _runtimes(seen.runtime, {target.architecture: target.runtime for target in seen.targets}, plan, doors)
     files = observation.layer_files(seen.declaration, model, seen.samples)
     layer = seen.layer
@@ -116,7 +112,7 @@ def _build_model(
     ]
     found = {target.architecture: target.snap for target in seen.targets}
     return BuiltSnaps(
-        model=model, proof=proof, runtimes=runtimes, snaps=_snaps(contents, found, plan, doors, assembler)
+        model=model, proof=shown, runtimes=runtimes, snaps=_snaps(contents, found, plan, doors, assembler)
     )
 
 
@@ -154,17 +150,18 @@ def _proved(seen: ModelObservation, model: ModelFacts, doors: Doors, *, ship_fai
     assert seen.samples is not None, "there is nothing to prove without samples"
     task = "golden samples"
     doors.progress.start(task)
-    proof = ModelSession(seen.declaration.model_path, model.signature).prove(seen.samples)
-    if proof.passed:
-        key = observation.proof_key(model.digest, seen.samples)
-        doors.cache.write_note(observation.PROOF_NOTE, key, {"samples": proof.samples})
-        doors.progress.done(task, f"{proof.samples} right")
-        return proof
+    with proof.answering(seen.declaration.model_path, model) as loaded:
+        shown = proof.prove(loaded, seen.samples)
+    if shown.passed:
+        key = observation.proof_key(model, seen.samples)
+        doors.cache.write_note(observation.PROOF_NOTE, key, {"samples": shown.samples})
+        doors.progress.done(task, f"{shown.samples} right")
+        return shown
     if not ship_failing:
-        raise SamplesFailedError(seen.declaration.model_file, proof)
-    wrong = len({deviation.sample for deviation in proof.deviations})
-    doors.progress.done(task, f"{wrong} of {proof.samples} WRONG, overruled")
-    return proof
+        raise SamplesFailedError(seen.declaration.model_file, shown)
+    wrong = len({deviation.sample for deviation in shown.deviations})
+    doors.progress.done(task, f"{wrong} of {shown.samples} WRONG, overruled")
+    return shown
 
 
 def _runtimes(

@@ -10,7 +10,7 @@ from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.payload import Payload
 from snapedge_hooks.samples import SampleSet
 
-from . import building, contents, declaration, modelfile, observation, runtimes, snapyaml, verification
+from . import contents, declaration, modelfile, observation, runtimes, snapyaml, verification
 from .building import NotAProjectError
 from .snapfile import SnapFile
 
@@ -82,7 +82,7 @@ def _model_folder(folder: Path) -> dict[str, Any]:
             "opsets": {domain or "ai.onnx": version for domain, version in model.opsets},
             **model.signature.to_json(),
             "gate": str(said.gate),
-            "runtime": {"name": said.runtime.name or building.DEFAULT_RUNTIME, "interface": said.runtime.interface},
+            "runtime": {"name": said.runtime.name or str(model.format), "interface": said.runtime.interface},
             "samples": _samples(samples),
         },
     }

@@ -18,10 +18,10 @@ from snapedge_hooks.images import ModelLayer
 from snapedge_hooks.samples import SampleSet
 from snapedge_hooks.vocabulary import Architecture, Digest, ModelFormat
 
-from . import contents, devicelib, modelfile, packed, proof
+from . import contents, devicelib, modelfile, packed, proof, runtimes
 from .cache import Cache
 from .contents import BuiltLayers, SnapContent
-from .declaration import ModelDeclaration
+from .declaration import Conversion, ModelDeclaration
 from .errors import BuilderError
 from .modelfile import ModelFacts
 from .packed import PackedSnap
@@ -172,7 +172,9 @@ def observe_model(
     samples = read_samples(declaration)
     model = find_model(digest, cache)
     layer = find_layer(layer_files(declaration, model, samples), cache) if model else None
-    is_proved = samples is not None and cache.find_note(PROOF_NOTE, proof_key(digest, samples)) is not None
+    is_proved = (
+        samples is not None and model is not None and cache.find_note(PROOF_NOTE, proof_key(model, samples)) is not None
+    )
     targets = []
     for architecture in architectures:
         found = source.find(runtime, architecture)
@@ -281,7 +283,7 @@ def find_layer(files: Mapping[str, Path | bytes], cache: Cache) -> ModelLayer | 
 
 def model_key(digest: Digest) -> Digest:
     """What the facts of a model follow from: its bytes, and the checker."""
-    return Digest.of(canonical_json({"model": digest, "onnx": importlib.metadata.version("onnx"), "facts": 1}))
+    return Digest.of(canonical_json({"model": digest, "onnx": importlib.metadata.version("onnx"), "facts": 2}))
 
 
 def find_model(digest: Digest, cache: Cache) -> ModelFacts | None:
@@ -296,6 +298,7 @@ def find_model(digest: Digest, cache: Cache) -> ModelFacts | None:
         size=fields.integer("size"),
         opsets=tuple((domain, version) for domain, version in fields.list("opsets")),
         signature=Signature.read(fields),
+        trained_with=fields.text("trained_with") or None,
     )
 
 
@@ -304,18 +307,54 @@ def note_model(model: ModelFacts, cache: Cache) -> None:
     cache.write_note(
         MODEL_NOTE,
         model_key(model.digest),
-        {"format": str(model.format), "size": model.size, "opsets": [list(item) for item in model.opsets]}
+        {
+            "format": str(model.format),
+            "size": model.size,
+            "opsets": [list(item) for item in model.opsets],
+            "trained_with": model.trained_with or "",
+        }
         | model.signature.to_json(),
     )
 
 
-def proof_key(digest: Digest, samples: SampleSet) -> Digest:
+def proof_key(model: ModelFacts, samples: SampleSet) -> Digest:
     """What a proof follows from: the model, the samples, and what ran it."""
     return Digest.of(
         canonical_json(
-            {"model": digest, "samples": Digest.of(samples.to_json()), "onnxruntime": proof.runtime_version()}
+            {
+                "model": model.digest,
+                "samples": Digest.of(samples.to_json()),
+                proof.ENGINES[model.format]: proof.engine_version(model.format),
+            }
         )
     )
+
+
+def check_served(declaration: ModelDeclaration, model: ModelFacts, runtime: RuntimeDeclaration) -> None:
+    """Refuse a model that the runtime would not load.
+
+    Raises:
+        RuntimeUnfitError: the runtime serves other formats, or a pickle is of another scikit-learn than it has.
+    """
+    if model.format is ModelFormat.SKLEARN and declaration.conversion is Conversion.AUTO:
+        raise RuntimeUnfitError(
+            declaration.name,
+            "is a scikit-learn pickle, and this builder does not convert it to ONNX",
+            resolution="convert it with skl2onnx, or write model: {convert: none} to serve it with scikit-learn",
+        )
+    if model.format not in runtime.project.formats:
+        served = ", ".join(str(known) for known in runtime.project.formats)
+        raise RuntimeUnfitError(declaration.name, f"is {model.format}, runtime {runtime.name} serves {served}")
+    if model.trained_with is None:
+        return
+    locked = runtimes.locked_version(runtime.project, modelfile.SKLEARN_PACKAGE)
+    if locked != model.trained_with:
+        raise RuntimeUnfitError(
+            declaration.name,
+            f"was trained with scikit-learn {model.trained_with}, runtime {runtime.name} {runtime.version} "
+            f"has {locked or 'none'}",
+            resolution="train it again with that version, or build it on a runtime of its own version (--runtime)",
+        )
 
 
 def _target(

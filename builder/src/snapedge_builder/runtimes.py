@@ -176,6 +176,12 @@ def read_project(folder: Path) -> ImageProject:
     return project
 
 
+def locked_version(project: ImageProject, package: str) -> str | None:
+    """The version of a package in an image's lock."""
+    found = re.search(rf"^{re.escape(package)}==([^\s;]+)", project.lock.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else None
+
+
 def _packages(base: Section) -> tuple[str, ...]:
     names = tuple(base.texts("packages"))
     for name in names:

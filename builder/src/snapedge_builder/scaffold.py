@@ -1,4 +1,4 @@
-"""`builder new`: a folder for any ONNX model, which builds as it is.
+"""`builder new`: a folder for any model that can be served, which builds as it is.
 
 The samples it writes pin what the model answers today, for inputs drawn from its signature; they are no proof that the
 answers are right, and the README in the folder says so. Drawing is deterministic: the same model gives the same files.
@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snapedge_hooks.document import MAX_DOCUMENT_BYTES
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.samples import FLOATS, ExpectedTensor, Sample, SampleSet, Tensor
-from snapedge_hooks.vocabulary import SnapName
+from snapedge_hooks.vocabulary import ModelFormat, SnapName
 
-from . import declaration, modelfile
+from . import declaration, modelfile, proof
 from .errors import BuilderError
 from .modelfile import ModelFacts, ModelRefusedError
 from .packed import replace_file
-from .proof import ModelSession
+from .proof import Answering
 from .signature import FREE, TensorSpec
 
 if TYPE_CHECKING:
@@ -35,6 +36,15 @@ _FREE_SIZES = (1, 2, 8, 32, 224)
 """Tried in this order for dimensions that the model leaves free, until it runs."""
 _MAX_ELEMENTS = 4_000_000
 _SMALL_DOCUMENT = 4_000_000
+_FILE_NAMES = {
+    ModelFormat.ONNX: "model.onnx",
+    ModelFormat.TFLITE: "model.tflite",
+    ModelFormat.SKLEARN: "model.joblib",
+}
+_PICKLE_WARNING = """
+**The model is a pickle: loading it runs the code in it**, on the build host (without network) and on every device.
+Build it only if you trust whoever made the file. It is served by the scikit-learn version that wrote it and no other.
+"""
 _TOLERANCES = {"FP16": (1e-2, 1e-2), "FP32": (1e-5, 1e-3), "FP64": (1e-9, 1e-6)}
 """Absolute and relative: what another processor's arithmetic may differ by."""
 
@@ -45,7 +55,7 @@ class FolderTakenError(BuilderError):
     exit_code = ExitCode.USAGE
 
     def __init__(self, folder: Path, file: str) -> None:
-        super().__init__(f"{folder} has a {file} already", resolution="name a new folder; nothing was changed")
+        super().__init__(f"{folder} holds {file} already", resolution="name a new folder; nothing was changed")
 
 
 class NameNotUsableError(BuilderError):
@@ -53,8 +63,8 @@ class NameNotUsableError(BuilderError):
 
     exit_code = ExitCode.USAGE
 
-    def __init__(self, text: str, problem: str) -> None:
-        super().__init__(f"{text!r} gives no snap name: {problem}", resolution="name one with --name")
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem, resolution="name one with --name")
 
 
 class NoSamplesError(BuilderError):
@@ -67,6 +77,18 @@ class NoSamplesError(BuilderError):
             f"{file} runs with none of the inputs drawn from its signature",
             details="" if error is None else str(error),
             resolution="write samples.json yourself; see docs/reference for its format",
+        )
+
+
+class SamplesTooLargeError(BuilderError):
+    """One sample alone is more than a device reads."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, file: str, size: int) -> None:
+        super().__init__(
+            f"{file}: one golden sample has {size} bytes of JSON, more than the {MAX_DOCUMENT_BYTES} allowed",
+            resolution="export the model with smaller or free dimensions",
         )
 
 
@@ -88,10 +110,11 @@ def new_folder(folder: Path, *, model: Path, name: str | None) -> NewFolder:
         NameNotUsableError: neither the name given nor the folder's is a snap name.
         ModelRefusedError: the model cannot be served.
         NoSamplesError: it ran with no drawn input.
+        SamplesTooLargeError: its tensors are too large for samples.
         OutputError: the folder cannot be written.
     """
     snap_name = _name(name if name is not None else _slug(folder.absolute().name))
-    model_name = "model.onnx"
+    model_name = _FILE_NAMES[modelfile.format_of(model)]
     inside = model.absolute() == (folder / model_name).absolute()
     for file in (declaration.FILE_NAME, "samples.json", "README.md", *(() if inside else (model_name,))):
         if (folder / file).exists():
@@ -105,7 +128,7 @@ def new_folder(folder: Path, *, model: Path, name: str | None) -> NewFolder:
         replace_file(folder / "samples.json", samples)
         replace_file(folder / "README.md", _readme(snap_name, facts).encode())
         # Last: with it the folder can be built.
-        replace_file(folder / declaration.FILE_NAME, _inference(snap_name).encode())
+        replace_file(folder / declaration.FILE_NAME, _inference(snap_name, facts.format).encode())
     except BuilderError:
         if not existed:
             shutil.rmtree(folder, ignore_errors=True)
@@ -122,7 +145,7 @@ def _name(text: str) -> SnapName:
     try:
         return SnapName(text)
     except ValueError as error:
-        raise NameNotUsableError(text, str(error)) from error
+        raise NameNotUsableError(str(error)) from error
 
 
 def _slug(text: str) -> str:
@@ -130,24 +153,32 @@ def _slug(text: str) -> str:
 
 
 def _samples(path: Path, facts: ModelFacts) -> bytes:
-    session = ModelSession(path, facts.signature)
     refused: ModelRefusedError | None = None
-    for size in _FREE_SIZES:
-        try:
-            samples = tuple(_drawn(session, facts, size))
-        except ModelRefusedError as error:
-            refused = error
-            continue
-        if not samples:
-            break
-        document = SampleSet(samples=samples).to_json()
-        if len(document) > _SMALL_DOCUMENT:
-            document = SampleSet(samples=samples[:1]).to_json()
-        return json.dumps(json.loads(document), indent=1, ensure_ascii=False).encode() + b"\n"
+    with proof.answering(path, facts) as session:
+        for size in _FREE_SIZES:
+            try:
+                samples = tuple(_drawn(session, facts, size))
+            except ModelRefusedError as error:
+                refused = error
+                continue
+            if not samples:
+                break
+            return _written(path.name, samples)
     raise NoSamplesError(path.name, refused)
 
 
-def _drawn(session: ModelSession, facts: ModelFacts, free: int) -> Iterator[Sample]:
+def _written(file: str, samples: tuple[Sample, ...]) -> bytes:
+    document = SampleSet(samples=samples).to_json()
+    if len(document) <= _SMALL_DOCUMENT:
+        return json.dumps(json.loads(document), indent=1, ensure_ascii=False).encode() + b"\n"
+    # A number on each line would double what every device loads.
+    document = SampleSet(samples=samples[:1]).to_json()
+    if len(document) > MAX_DOCUMENT_BYTES:
+        raise SamplesTooLargeError(file, len(document))
+    return document
+
+
+def _drawn(session: Answering, facts: ModelFacts, free: int) -> Iterator[Sample]:
     import numpy
 
     for index in range(_COUNT):
@@ -190,13 +221,15 @@ def _expected(tensor: Tensor) -> ExpectedTensor:
     return ExpectedTensor(tensor=tensor, atol=atol, rtol=rtol)
 
 
-def _inference(name: SnapName) -> str:
+def _inference(name: SnapName, form: ModelFormat) -> str:
+    # A pickle is served as it is; whoever wants ONNX converts it first.
+    convert = ", convert: none" if form is ModelFormat.SKLEARN else ""
     return f"""\
 name: {name}
 version: {VERSION}
 summary: The model {name}, served by KServe
-model: {{file: model.onnx}}
-runtime: {{name: onnx, interface: 1}}
+model: {{file: {_FILE_NAMES[form]}{convert}}}
+runtime: {{name: {form}, interface: 1}}
 architectures: [amd64, arm64]
 samples: samples.json
 service: {{cpu: 500m, memory: 256Mi}}
@@ -212,9 +245,9 @@ def _readme(name: SnapName, facts: ModelFacts) -> str:
     return f"""\
 # {name}
 
-Build it with `builder build` and the path of this folder; the runtime is looked for in `../runtime-onnx`, or where
-`--runtime` says.
-
+Build it with `builder build` and the path of this folder; the runtime is looked for in `../runtime-{facts.format}`,
+or where `--runtime` says.
+{_PICKLE_WARNING if facts.format is ModelFormat.SKLEARN else ""}
 **Replace `samples.json`.** The samples in it were drawn at random from the model's signature, and what is expected is
 what this model answered when the folder was made. They pin its present behaviour: a build or a device that answers
 otherwise is stopped. They do not say that the answers are right. Put requests there whose right answers you know.

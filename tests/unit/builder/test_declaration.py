@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from snapedge_builder.declaration import (
+    Conversion,
     ImageDelivery,
     ModelDeclaration,
     RuntimeChoice,
@@ -45,6 +46,7 @@ def test_the_smallest_declaration_has_every_default() -> None:
         version=SnapVersion("1.10"),
         summary="Wine",
         model_file="model.onnx",
+        conversion=Conversion.AUTO,
         runtime=RuntimeChoice(name=None, interface=1, minimum=None),
         architectures=(Architecture.AMD64, Architecture.ARM64),
         samples_file="s.json",

@@ -53,8 +53,8 @@ def test_the_suffix_says_nothing(tmp_path: Path) -> None:
         (bytes(100), "is no ONNX model"),
         (b"\x08\x01", "is no ONNX model"),
         (b"PK\x03\x04....", "is no ONNX model but a zip archive (a PyTorch or Keras file, perhaps)"),
-        (b"\x80\x04\x95....", "is no ONNX model but a Python pickle"),
-        (b"\x1c\x00\x00\x00TFL3....", "is no ONNX model but a TensorFlow Lite model"),
+        (b"\x1f\x8b....", "is no ONNX model but a gzip file"),
+        (b"\x80\x04\x95....", "is no pickle that can be read: it is cut off"),
         (b"version https://git-lfs.github.com/spec/v1", "is no ONNX model but a Git LFS pointer: run `git lfs pull`"),
     ],
 )

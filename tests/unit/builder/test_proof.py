@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from snapedge_builder.modelfile import ModelRefusedError, read_model
-from snapedge_builder.proof import ModelSession, Proof, SamplesFailedError, deviation_table
+from snapedge_builder.onnxmodel import OnnxSession
+from snapedge_builder.proof import Proof, SamplesFailedError, deviation_table, prove
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.samples import Deviation, SampleSet
 
@@ -16,18 +17,18 @@ from ...fakes.buildsite import SAMPLES, tripler
 GOLDEN = SampleSet.parse(SAMPLES.encode())
 
 
-def session(tmp_path: Path, *, factor: float = 3.0, opset: int = 18) -> ModelSession:
+def session(tmp_path: Path, *, factor: float = 3.0, opset: int = 18) -> OnnxSession:
     path = tmp_path / "model.onnx"
     path.write_bytes(tripler(factor, opset=opset).SerializeToString())
-    return ModelSession(path, read_model(path).signature)
+    return OnnxSession(path, read_model(path).signature)
 
 
 def test_a_right_model_passes(tmp_path: Path) -> None:
-    assert session(tmp_path).prove(GOLDEN) == Proof(samples=1, deviations=())
+    assert prove(session(tmp_path), GOLDEN) == Proof(samples=1, deviations=())
 
 
 def test_a_wrong_model_is_told_with_its_numbers(tmp_path: Path) -> None:
-    proof = session(tmp_path, factor=4.0).prove(GOLDEN)
+    proof = prove(session(tmp_path, factor=4.0), GOLDEN)
     assert proof.deviations == (
         Deviation(
             sample="one",
