@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -78,6 +78,7 @@ def builder(verbose: bool) -> None:
     builder diff OLD.snap NEW.snap                   say what a device downloads, and which layer is to blame
     builder snapcraft dist/my-model_*.snap -o DIR    write a snapcraft project that packs the same
     builder gadget my-model=SNAP_ID                  print a gadget's connections and defaults
+    builder sign --key FILE dist/*.snap              sign them, with a key made by builder key FILE
     builder publish dist/my-model_*.snap --store DIR --channel candidate
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a check, 4 a remote part is away, 5 interrupted.
@@ -224,8 +225,15 @@ def inspect(path: Path, form: str) -> None:
 
 @builder.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--key",
+    "key_files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A public key's file: every snap must be signed by one of those named. May be repeated.",
+)
 @_FORMAT
-def verify(files: tuple[Path, ...], form: str) -> None:
+def verify(files: tuple[Path, ...], key_files: tuple[Path, ...], form: str) -> None:
     """Check .snap FILES against everything they say of themselves.
 
     Name a model's snap together with the snap of its runtime to have the image digest computed again, too.
@@ -233,6 +241,7 @@ def verify(files: tuple[Path, ...], form: str) -> None:
     from . import verification
 
     verified = verification.verify(files)
+    signatures = _signatures(verified, key_files)
     document = [
         {
             "file": snap.path.name,
@@ -240,14 +249,14 @@ def verify(files: tuple[Path, ...], form: str) -> None:
             "version": snap.version,
             "architecture": str(snap.architecture),
             "kind": snap.kind,
-            "checks": list(snap.checks),
+            "checks": [*snap.checks, *signatures[snap.path]],
             "not_checked": list(snap.not_checked),
         }
         for snap in verified
     ]
     lines = []
     for snap in verified:
-        lines.append(f"{snap.path.name}: good ({snap.kind} snap; {'; '.join(snap.checks)})")
+        lines.append(f"{snap.path.name}: good ({snap.kind} snap; {'; '.join([*snap.checks, *signatures[snap.path]])})")
         lines.extend(f"  not checked: {line}" for line in snap.not_checked)
     _print(form, document, "\n".join(lines))
 
@@ -298,8 +307,20 @@ def publish(files: tuple[Path, ...], store_folder: Path, channel: str | None, fo
 
 
 builder.add_command(snapcommands.diff)
+builder.add_command(snapcommands.sign)
+builder.add_command(snapcommands.key)
 builder.add_command(snapcommands.snapcraft)
 builder.add_command(gadgetcommand.gadget)
+
+
+def _signatures(verified: Sequence[VerifiedSnap], key_files: Sequence[Path]) -> dict[Path, list[str]]:
+    """What there is to say of each snap's signature; nothing where no key was named."""
+    if not key_files:
+        return {snap.path: [] for snap in verified}
+    from . import signing
+
+    keys = [signing.read_public_key(path) for path in key_files]
+    return {snap.path: [f"signed by {signing.check(snap, keys)}"] for snap in verified}
 
 
 def _parsed(architectures: Sequence[str]) -> tuple[Architecture, ...]:

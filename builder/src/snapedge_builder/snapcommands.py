@@ -59,3 +59,44 @@ def snapcraft(files: tuple[Path, ...], folder: Path, form: str) -> None:
     written = snapcraftproject.write_project(files, folder)
     lines = [f"{folder}: {', '.join(written)}", f"next: cd {folder} && snapcraft pack"]
     show(form, {"folder": str(folder), "files": list(written)}, "\n".join(lines))
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@FORMAT
+def key(path: Path, form: str) -> None:
+    """Make a key pair to sign snaps with: the private half in PATH, the public one in PATH.pub.
+
+    Whoever has PATH can sign in your name: keep it off devices and out of repositories.
+    """
+    from . import signing
+
+    made = signing.make_key(path)
+    beside = signing.public_path(path)
+    show(
+        form,
+        {"private": str(path), "public": str(beside), "key": str(made)},
+        f"{path}: private, keep it secret\n{beside}: {made}",
+    )
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--key",
+    "key_file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="SNAPEDGE_SIGNING_KEY",
+    help="The private key's file, from `builder key`.",
+)
+@FORMAT
+def sign(files: tuple[Path, ...], key_file: Path, form: str) -> None:
+    """Verify .snap FILES and sign them; each signature is written beside its snap, as FILE.dsse.
+
+    Signed are the digests of the snap, its payload, its bill of materials, its model and its images.
+    """
+    from . import signing
+
+    written = signing.sign(files, key=key_file)
+    show(form, [str(path) for path in written], "\n".join(f"{path}: signed" for path in written))
