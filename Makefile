@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTHONS := builder/src hooks/src fleet/src tests snaps
 IMAGES := $(patsubst kserve-images/%/requirements.lock,%,$(wildcard kserve-images/*/requirements.lock))
 
-.PHONY: help setup demo test test-fast test-images test-real lint format bench lock clean
+.PHONY: help setup demo test test-fast test-images test-real lint format bench bench-device lock clean
 
 help: ## list what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ format: setup ## put the code into the one format
 
 bench: setup ## the numbers of bench/results.md, measured here
 	$(BIN)/python -m tests.bench
+
+bench-device: setup ## what the hooks cost on a device, against the bars
+	$(BIN)/python -m tests.bench.device
 
 lock: setup ## resolve every lock again, to the newest versions
 	.ci/lock
