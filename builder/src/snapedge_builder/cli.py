@@ -17,6 +17,9 @@ from snapedge_hooks.vocabulary import Architecture
 
 from . import gadgetcommand, snapcommands
 
+if TYPE_CHECKING:
+    from .verification import VerifiedSnap
+
 _FORMAT = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people, or for machines."
 )
