@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 
 from snapedge_builder import cli, runtimes, runtimesource
 from snapedge_builder.cache import Cache
@@ -116,10 +117,34 @@ def test_any_model_gets_a_folder_that_builds_as_it_is(site: BuildSite, builder: 
     assert json.loads(built.out)["name"] == "my-model-2"
     before = {path.name: Digest.of_file(path) for path in folder.iterdir()}
     again = builder("new", folder, "--model", site.model / "model.onnx")
-    assert (again.code, "has a inference.yaml already" in again.err) == (2, True)
+    assert (again.code, "holds inference.yaml already" in again.err) == (2, True)
     twin = site.model.parent / "other" / "my-model-2"
     assert builder("new", twin, "--model", site.model / "model.onnx").code == 0
     assert {path.name: Digest.of_file(path) for path in twin.iterdir()} == before
+
+
+def wide(path: Path, elements: int) -> Path:
+    """A model whose tensors are of a fixed and large shape."""
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, elements]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Sigmoid", ["x"], ["y"])], "wide", tensors[:1], tensors[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_large_tensors_get_a_sample_that_the_build_takes(site: BuildSite, builder: Commands) -> None:
+    folder = site.model.parent / "wide"
+    assert builder("new", folder, "--model", wide(site.top / "wide.onnx", 250_000)).code == 0
+    assert len(json.loads((folder / "samples.json").read_bytes())["samples"]) == 1
+    built = builder.build(folder)
+    assert built.code == 0, built.err
+
+
+def test_tensors_too_large_for_any_sample_leave_no_folder(site: BuildSite, builder: Commands) -> None:
+    said = builder("new", site.top / "new", "--model", wide(site.top / "wide.onnx", 900_000))
+    assert (said.code, said.err.count("\n")) == (3, 1)
+    assert "of JSON, more than the 16777216 allowed; export the model with smaller or free dimensions" in said.err
+    assert not (site.top / "new").exists()
 
 
 @pytest.mark.parametrize(("name", "code"), [("7zip", 2), ("x", 2), ("fine-name", 0)])
@@ -134,7 +159,10 @@ def test_a_model_that_cannot_be_served_leaves_no_folder(site: BuildSite, builder
     bad = site.top / "bad.onnx"
     bad.write_bytes(b"not a model")
     said = builder("new", site.top / "new", "--model", bad)
-    assert (said.code, said.err) == (3, "error: bad.onnx: is no ONNX model; export the model to ONNX\n")
+    assert (said.code, said.err) == (
+        3,
+        "error: bad.onnx: is no ONNX model; export the model to ONNX, TensorFlow Lite, or as a scikit-learn pickle\n",
+    )
     assert not (site.top / "new").exists()
 
 
@@ -259,4 +287,21 @@ def test_every_command_says_what_it_does(builder: Commands) -> None:
         said = builder(command, "--help")
         assert said.code == 0
         assert len(said.out.splitlines()) > 5
-    assert builder("buidl").code == 2
+    assert "\n  builder plan snaps/my-model                      say what a build would do, and why\n" in overview
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["buidl"], "error: no such command 'buidl'"),
+        (["build"], "error: missing argument 'FOLDER'; see builder build --help"),
+        (["build", ""], "error: invalid value for 'FOLDER': is empty; write . for the current folder"),
+        (["new", "x", "--model", "/"], "error: invalid value for '--model': File '/' is a directory; see builder new"),
+        (["verify"], "error: missing argument 'FILES...'; see builder verify --help"),
+        (["build", ".", "--cache", __file__], f"error: invalid value for '--cache': Directory '{__file__}' is a file"),
+    ],
+)
+def test_wrong_words_are_one_line_and_a_usage_error(builder: Commands, words: list[str], message: str) -> None:
+    said = builder(*words)
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert said.err.startswith(message)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from snapedge_builder import compose, layout, runtimes
+from snapedge_builder import building, compose, layout, presentation, runtimes, runtimesource, scaffold
 from snapedge_builder.apt import MirrorsAwayError
 from snapedge_builder.cache import Cache
 from snapedge_builder.compose import BuiltRuntime
@@ -24,6 +27,8 @@ from snapedge_builder.processes import ToolMissingError
 from snapedge_builder.sources import SourcesError
 from snapedge_builder.wheels import IndexAwayError
 from snapedge_hooks.vocabulary import Architecture, Digest
+
+from ...fakes.buildsite import tripler
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 RUNTIME = Path(__file__).parents[3] / "snaps" / "runtime-onnx"
@@ -168,6 +173,63 @@ def test_the_server_in_the_image_says_how_it_is_used(root: Path, built: dict[Arc
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "--model-dir" in done.stdout
+
+
+def served_prediction(command: list[str], port: int, model: str, value: float) -> dict[str, Any]:
+    """What a server answers, from its start to its end."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            try:
+                connection.request("GET", "/v2/health/ready")
+                if connection.getresponse().status == http.HTTPStatus.OK:
+                    break
+            except ConnectionError:
+                assert process.poll() is None, process.communicate()[1]
+            finally:
+                connection.close()
+            assert time.monotonic() < deadline, "it is not ready"
+            time.sleep(0.1)
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [value, value]}
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("POST", f"/v2/models/{model}/infer", json.dumps({"inputs": [tensor]}))
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        connection.close()
+        return answer
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@needs_bwrap
+def test_a_second_model_needs_nothing_but_its_file(
+    root: Path, built: dict[Architecture, BuiltRuntime], cache: Cache, tmp_path: Path
+) -> None:
+    file = tmp_path / "any.onnx"
+    file.write_bytes(tripler().SerializeToString())
+    scaffold.new_folder(tmp_path / "second-model", model=file, name=None)
+    request = building.BuildRequest(folder=tmp_path / "second-model", runtime_folder=RUNTIME, output=tmp_path / "dist")
+    with presentation.stderr_progress() as progress:
+        done = building.build(request, cache=cache, source=runtimesource.ComposedRuntimes(cache), progress=progress)
+    names = sorted(path.name for path, _, _ in done.lines())
+    assert names == ["second-model_0.1.0_amd64.snap", "second-model_0.1.0_arm64.snap"]
+    host = read_host().architecture
+    snap = tmp_path / "dist" / f"second-model_0.1.0_{host}.snap"
+    subprocess.run(["unsquashfs", "-q", "-n", "-d", tmp_path / "snap", snap], check=True, capture_output=True)
+    with tarfile.open(tmp_path / "snap" / "payload" / "model.tar") as layer:
+        layer.extractall(tmp_path / "layer", filter="data")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    runtime = built[host]
+    start = [*runtime.image.config["config"]["Entrypoint"], "--bind", "127.0.0.1", "--http-port", str(port)]
+    command = inside(root, runtime, *start)
+    at = command.index("--proc")
+    models = ["--ro-bind", str(tmp_path / "layer" / "mnt" / "models"), "/mnt/models"]
+    answer = served_prediction([*command[:at], *models, *command[at:]], port, "second-model", 4.0)
+    assert answer["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [12.0, 12.0]}]
 
 
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
