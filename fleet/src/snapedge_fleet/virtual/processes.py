@@ -170,12 +170,15 @@ class Program:
 
     async def wait(self) -> int:
         """Its exit status once it ended (negative: the signal), with nothing of its session left."""
-        code = await self._process.wait()
-        self.kill()
-        await asyncio.wait([self._reader], timeout=_DRAIN_SECONDS)
-        if not self._reader.done():
+        try:
+            code = await self._process.wait()
+            self.kill()
+            await asyncio.wait([self._reader], timeout=_DRAIN_SECONDS)
+        finally:
             self._reader.cancel()
-        self._output.transport.close()
+            self._output.transport.close()
+        # The transport lets go of its descriptor in the loop's next round, which may be its last.
+        await asyncio.sleep(0)
         self._ledger.forget(self.pid)
         return code
 

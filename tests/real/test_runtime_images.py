@@ -28,10 +28,10 @@ from snapedge_builder.sources import SourcesError
 from snapedge_builder.wheels import IndexAwayError
 from snapedge_hooks.vocabulary import Architecture, Digest
 
-from ...fakes.buildsite import tripler
+from ..fakes.buildsite import tripler
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-RUNTIME = Path(__file__).parents[3] / "snaps" / "runtime-onnx"
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+RUNTIME = Path(__file__).parents[2] / "snaps" / "runtime-onnx"
 BOTH = (Architecture.AMD64, Architecture.ARM64)
 
 
