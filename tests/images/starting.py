@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,3 +90,25 @@ class RuntimeUnderTest:
         message = json.loads((directory / "termination").read_text())
         assert message["gate"] == "load-failed"
         return str(message["reason"])
+
+    def pruned(self, site: Path) -> Path:
+        """The locked wheels without what the image leaves out, as a folder of their own."""
+        project = ROOT / "kserve-images" / self.name
+        locked = re.findall(r"^([a-z0-9-]+)==", (project / "requirements.lock").read_text(), re.MULTILINE)
+        code = f"import importlib.metadata as m;[print(f) for n in {sorted(set(locked))!r} for f in m.files(n)]"
+        listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+        root = Path(next(path for path in sys.path if path.endswith("site-packages")))
+        patterns = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["snapedge"]["image"]["prune"]
+        left_out = re.compile("|".join(f"(?:{_expression(pattern)})" for pattern in patterns))
+        for name in listed.stdout.splitlines():
+            if not name.startswith("..") and not left_out.fullmatch(name) and (root / name).is_file():
+                target = site / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(root / name, target)
+        return site
+
+
+def _expression(pattern: str) -> str:
+    """`*` stays within a name, `**/` crosses folders; a folder that matches goes with all that is in it."""
+    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split("**/")]
+    return "(?:.*/)?".join(parts) + "(?:/.*)?"

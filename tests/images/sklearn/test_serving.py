@@ -10,9 +10,15 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
 
 from ..onnx.serving import ROOT
 from ..starting import RuntimeUnderTest, Tensors
@@ -137,3 +143,29 @@ def test_the_builder_reads_pickles_with_the_same_code() -> None:
     here = ROOT / "kserve-images" / "sklearn" / "src" / "snapedge_sklearn" / "pickles.py"
     there = ROOT / "builder" / "src" / "snapedge_builder" / "pickles.py"
     assert here.read_bytes() == there.read_bytes()
+
+
+def test_estimators_of_every_kind_run_on_what_is_left_after_pruning(tmp_path: Path) -> None:
+    SKLEARN.place_shipped(
+        tmp_path / "models", "diabetes-progress", [("X", "FP64", [-1, 10])], [("predict", "FP64", [-1])]
+    )
+    kinds = (
+        KNeighborsClassifier(2),
+        GaussianNB(),
+        MLPClassifier(max_iter=2000),
+        SVC(),
+        RandomForestClassifier(3),
+        GaussianProcessClassifier(),
+        GradientBoostingClassifier(n_estimators=3),
+        HistGradientBoostingClassifier(),
+    )
+    for kind in kinds:
+        kind.fit(ROWS, [0, 0, 1, 1])
+        outputs = LABEL + (CHANCES if hasattr(kind, "predict_proba") else [])
+        SKLEARN.place(tmp_path / "models", type(kind).__name__.lower(), _dumped(kind), FP64, outputs)
+    # Isolated from the environment's own site-packages, as the image's interpreter is.
+    site = str(SKLEARN.pruned(tmp_path / "site"))
+    with SKLEARN.serve(tmp_path / "models", path=site, isolated=True) as running:
+        assert len(running.get("/v2/models").json["models"]) == len(kinds) + 1
+        assert running.get("/v2/models/diabetes-progress").json["properties"]["golden_samples"] == "passed"
+        assert running.stop() == 0

@@ -126,3 +126,12 @@ def test_the_newer_interpreter_serves_the_same(tmp_path: Path) -> None:
     with TFLITE.serve(tmp_path / "models", path=str(tmp_path / "shadow")) as running:
         properties = running.get("/v2/models/digit-reader").json["properties"]
         assert (properties["engine"].split()[0], properties["golden_samples"]) == ("ai-edge-litert", "passed")
+
+
+def test_the_server_runs_on_what_is_left_after_pruning(tmp_path: Path) -> None:
+    TFLITE.place_shipped(tmp_path / "models", "digit-reader", DIGITS_IN, DIGITS_OUT)
+    # Isolated from the environment's own site-packages, as the image's interpreter is.
+    site = str(TFLITE.pruned(tmp_path / "site"))
+    with TFLITE.serve(tmp_path / "models", path=site, isolated=True) as running:
+        assert running.get("/v2/models/digit-reader").json["properties"]["golden_samples"] == "passed"
+        assert running.stop() == 0
