@@ -161,7 +161,7 @@ def test_a_model_that_cannot_be_served_leaves_no_folder(site: BuildSite, builder
     said = builder("new", site.top / "new", "--model", bad)
     assert (said.code, said.err) == (
         3,
-        "error: bad.onnx: is no ONNX model; export the model to ONNX, TensorFlow Lite, or as a scikit-learn pickle\n",
+        "error: bad.onnx: is no ONNX model; export the model to ONNX\n",
     )
     assert not (site.top / "new").exists()
 
