@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTHONS := builder/src hooks/src fleet/src tests snaps
 IMAGES := $(patsubst kserve-images/%/requirements.lock,%,$(wildcard kserve-images/*/requirements.lock))
 
-.PHONY: help setup demo test test-fast test-images test-real lint format bench bench-device lock clean
+.PHONY: help setup demo test test-fast test-images test-real lint format bench bench-device bench-serving test-clients fuzz soak lock clean
 
 help: ## list what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,23 @@ bench: setup ## the numbers of bench/results.md, measured here
 
 bench-device: setup ## what the hooks cost on a device, against the bars
 	$(BIN)/python -m tests.bench.device
+
+bench-serving: setup ## our inference server against its peers, with wrk (SECONDS=5 RUNS=3)
+	@kserve-images/clients.sh kserve mlserver
+	$(BIN)/python -m tests.bench.serving --seconds $(or $(SECONDS),5) --runs $(or $(RUNS),3)
+
+test-clients: setup ## the clients of Triton and KServe against our inference server
+	@kserve-images/clients.sh clients kserve
+	@for client in clients kserve; do \
+		SNAPEDGE_SERVER_PYTHON=$(CURDIR)/kserve-images/onnx/.venv/bin/python \
+			.cache/$$client/bin/python -m pytest -p no:cacheprovider -W default tests/clients || exit 1; \
+	done
+
+fuzz: setup ## a million cases of a grammar against the inference server (CASES=1000000 SEED=0)
+	kserve-images/onnx/.venv/bin/python -m tests.images.oip.fuzzing $(or $(CASES),1000000) $(or $(SEED),0)
+
+soak: setup ## ten million good and bad requests; memory must not grow (REQUESTS=10000000)
+	$(BIN)/python -m tests.bench.soak --requests $(or $(REQUESTS),10000000)
 
 lock: setup ## resolve every lock again, to the newest versions
 	.ci/lock
