@@ -251,7 +251,9 @@ class EdgeDevice:
         """`snap connect wine:mk8s microk8s:microk8s`."""
         folder = self.folder / f"data-{self.revision}" / "microk8s" / "credentials"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "client.config").write_text(self.kube.kubeconfig())
+        config = folder / "client.config"
+        config.touch(mode=0o640)
+        config.write_text(self.kube.kubeconfig())
         (self._ctl / "connected").touch()
 
     def serves(self, payload: Payload, runtime: RuntimeImage, answer: Answer | None = None, **program: Any) -> str:

@@ -14,13 +14,17 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
+import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import SnapedgeError
 
+_LOG = logging.getLogger(__name__)
 MAX_BYTES = 1024 * 1024
 _MAX_DEPTH = 16
 _KEY = re.compile(r"""(?P<key>[A-Za-z0-9_.][A-Za-z0-9_./-]*|"[^"\\]*"|'[^']*')\s*:(?:\s+(?P<value>.*))?$""")
@@ -67,6 +71,11 @@ def read(path: Path) -> Credentials:
     """
     try:
         with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & stat.S_IROTH:
+                # Not ours to change, and no reason to stop serving; whoever reads it is the cluster's administrator.
+                _LOG.warning(
+                    "client.config can be read by everybody on this device; run: chmod o-rwx client.config"
+                )
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise

@@ -110,6 +110,21 @@ def test_credentials_that_cannot_be_used_are_waited_for(device: EdgeDevice, text
     assert device.health() == "okay"
 
 
+def test_credentials_that_everybody_can_read_are_used_and_told(
+    device: EdgeDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed(device)
+    assert device.run("install") == 0
+    assert "client.config" not in capsys.readouterr().err
+    (device.folder / "data-1" / "microk8s" / "credentials" / "client.config").chmod(0o644)
+    assert device.run("drift") == 0
+    warning = (
+        "snapedge drift: client.config can be read by everybody on this device; run: chmod o-rwx client.config"
+    )
+    assert warning in capsys.readouterr().err.splitlines()
+    assert device.health() == "okay"
+
+
 def test_credentials_of_another_cluster_are_refused_by_tls(device: EdgeDevice, tmp_path: Path) -> None:
     installed(device)
     (tmp_path / "other").mkdir()
