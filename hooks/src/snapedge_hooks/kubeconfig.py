@@ -73,9 +73,7 @@ def read(path: Path) -> Credentials:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IROTH:
                 # Not ours to change, and no reason to stop serving; whoever reads it is the cluster's administrator.
-                _LOG.warning(
-                    "client.config can be read by everybody on this device; run: chmod o-rwx client.config"
-                )
+                _LOG.warning("client.config can be read by everybody on this device; run: chmod o-rwx client.config")
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise

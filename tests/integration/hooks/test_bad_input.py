@@ -118,9 +118,7 @@ def test_credentials_that_everybody_can_read_are_used_and_told(
     assert "client.config" not in capsys.readouterr().err
     (device.folder / "data-1" / "microk8s" / "credentials" / "client.config").chmod(0o644)
     assert device.run("drift") == 0
-    warning = (
-        "snapedge drift: client.config can be read by everybody on this device; run: chmod o-rwx client.config"
-    )
+    warning = "snapedge drift: client.config can be read by everybody on this device; run: chmod o-rwx client.config"
     assert warning in capsys.readouterr().err.splitlines()
     assert device.health() == "okay"
 
