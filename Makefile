@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTHONS := builder/src hooks/src fleet/src tests snaps
 IMAGES := $(patsubst kserve-images/%/requirements.lock,%,$(wildcard kserve-images/*/requirements.lock))
 
-.PHONY: help setup demo test test-fast test-images test-real lint format bench bench-device bench-serving test-clients fuzz soak lock clean
+.PHONY: help setup demo test test-fast test-images test-real lint format bench bench-device bench-builder bench-serving test-clients fuzz soak lock clean
 
 help: ## list what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench: setup ## the numbers of bench/results.md, measured here
 
 bench-device: setup ## what the hooks cost on a device, against the bars
 	$(BIN)/python -m tests.bench.device
+
+bench-builder: setup ## what the builder takes, against its bars (fills a cache of its own from mirrors)
+	$(BIN)/python -m tests.bench.builder
 
 bench-serving: setup ## our inference server against its peers, with wrk (SECONDS=5 RUNS=3)
 	@kserve-images/clients.sh kserve mlserver
