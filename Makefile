@@ -40,7 +40,8 @@ lint: setup ## ruff, mypy strict, shell syntax
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy builder/src hooks/src fleet/src tests/unit tests/integration tests/real tests/demo
 	@for image in $(IMAGES); do \
-		kserve-images/$$image/.venv/bin/mypy --config-file pyproject.toml kserve-images/oip/src kserve-images/$$image/src || exit 1; \
+		shared=$$([ ! -f kserve-images/$$image/requirements-grpc.lock ] || echo kserve-images/oip/src); \
+		kserve-images/$$image/.venv/bin/mypy --config-file pyproject.toml $$shared kserve-images/$$image/src || exit 1; \
 	done
 	@for script in .ci/run .ci/setup; do sh -n $$script || exit 1; done
 
