@@ -195,7 +195,9 @@ def _remedy(part: ChangedPart, *, is_model: bool) -> str:
     if part.name == OTHERS:
         return "what snapedge itself puts into every snap changed: this comes with a new builder, and once"
     if is_model:
-        return "the runtime came along in a model's snap: declare `delivery: {image: shared}`, and devices get the runtime once"
+        return (
+            "the runtime came along in a model's snap: declare `delivery: {image: shared}`, and devices get it once alone"
+        )
     if part.name == "40-app":
         return "the server's own code changed: this is what a new server costs"
     if part.change == "changed" and part.file_bytes < part.fresh * _SHIFTED_SHARE:
