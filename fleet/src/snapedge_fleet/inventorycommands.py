@@ -84,7 +84,7 @@ def device_add(connection: Connection, name: str, arch: str, labels: tuple[str, 
     """Declare a device and make the word it enrols with, once."""
     with open_client(connection) as fleet:
         made = fleet.call("device-add", device=name, architecture=arch, labels=list(labels))
-    _give_claim(made["claim"], claim_file)
+    _give_claim(name, made["claim"], claim_file)
 
 
 @device.command("claim")
@@ -95,7 +95,7 @@ def device_claim(connection: Connection, name: str, claim_file: Path | None) -> 
     """Make a new word for a device that is to enrol again."""
     with open_client(connection) as fleet:
         made = fleet.call("device-claim", device=name)
-    _give_claim(made["claim"], claim_file)
+    _give_claim(name, made["claim"], claim_file)
 
 
 @device.command("label")
@@ -201,9 +201,10 @@ def _print_group(changed: dict[str, Any]) -> None:
     click.echo(f"{changed['name']}: {changed['selector'] or 'every device'}; follows {follows}; {count}")
 
 
-def _give_claim(word: str, path: Path | None) -> None:
+def _give_claim(name: str, word: str, path: Path | None) -> None:
     if path is None:
         click.echo(word)
         return
-    write_secret(path, word)
+    # The word is known to nobody else: who cannot be given it needs a new one.
+    write_secret(path, word, resolution=f"then make {name} a new word: fleet device claim {name} --claim-file FILE")
     click.echo(f"the claim word is in {path}", err=True)

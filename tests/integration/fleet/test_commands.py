@@ -105,6 +105,11 @@ def test_an_operators_day(shell: Shell, site: FleetSite) -> None:
         ),
         (["group", "add", "x", "--selector"], 2, "error: option '--selector' requires an argument; see fleet --help\n"),
         (["device", "add", "d1"], 2, "error: missing option '--arch'; see fleet device add --help\n"),
+        (
+            ["device", "add", "d1", "--arch", "arm64", "--claim-file", "/proc/no/claim"],
+            1,
+            "error: /proc/no/claim: No such file or directory; then make d1 a new word: fleet device claim d1 --claim-file ",
+        ),
         (["frobnicate"], 2, "error: no such command 'frobnicate'; see fleet --help\n"),
         (["serve", "--listen", "nowhere"], 2, "error: 'nowhere' is no address"),
         (["serve", "--tls-cert", "x"], 2, "--tls-cert and --tls-key go together"),

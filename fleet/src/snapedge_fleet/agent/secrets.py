@@ -22,7 +22,7 @@ def read_secret(path: Path, flag: str) -> str:
     return text
 
 
-def write_secret(path: Path, text: str) -> None:
+def write_secret(path: Path, text: str, *, resolution: str = "check --token-file and its folder") -> None:
     """Write a word into a file that only its owner may read.
 
     Raises:
@@ -37,6 +37,4 @@ def write_secret(path: Path, text: str) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise DataFolderError(
-            path, error.strerror or str(error), resolution="check --token-file and its folder"
-        ) from error
+        raise DataFolderError(path, error.strerror or str(error), resolution=resolution) from error
