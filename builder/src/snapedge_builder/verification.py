@@ -16,7 +16,7 @@ from __future__ import annotations
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -291,8 +291,3 @@ def _digest_of(file: IO[bytes]) -> Digest:
     for chunk in iter(lambda: file.read(1 << 20), b""):
         seen.update(chunk)
     return Digest(f"sha256:{seen.hexdigest()}")
-
-
-def missing_runtimes(snaps: Iterable[VerifiedSnap]) -> tuple[str, ...]:
-    """What was not checked in any of them, once each."""
-    return tuple(dict.fromkeys(line for snap in snaps for line in snap.not_checked))

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from snapedge_hooks.channels import Channel
 from snapedge_hooks.directorystore import DirectoryStore
 
 from . import audit, bundle, desiredstate, gates, progress, records, tables
@@ -281,12 +280,3 @@ def _is_reachable(control: Control, row: Row[Any]) -> bool:
 
 def _time_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def channel_or_none(text: str | None) -> Channel | None:
-    """The channel of an optional word.
-
-    Raises:
-        ValueError: it is no channel.
-    """
-    return None if text is None else Channel.parse(text)

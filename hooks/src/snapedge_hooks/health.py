@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from .document import Fields
-from .errors import SnapedgeError
 from .situations import SituationError
 from .vocabulary import HealthCode, HealthStatus
 
@@ -56,11 +55,6 @@ UNKNOWN = Health(status=HealthStatus.WAITING, message="Not converged yet; the co
 def of_situation(error: SituationError) -> Health:
     """The report of a situation."""
     return Health(status=error.code.status, code=error.code, message=clip(error.brief))
-
-
-def of_failure(error: SnapedgeError) -> Health:
-    """The report of a failure that has no code of its own."""
-    return Health(status=HealthStatus.ERROR, message=clip(error.brief))
 
 
 def clip(text: str) -> str:
