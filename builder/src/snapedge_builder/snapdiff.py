@@ -195,9 +195,7 @@ def _remedy(part: ChangedPart, *, is_model: bool) -> str:
     if part.name == OTHERS:
         return "what snapedge itself puts into every snap changed: this comes with a new builder, and once"
     if is_model:
-        return (
-            "the runtime came along in a model's snap: declare `delivery: {image: shared}`, and devices get it once alone"
-        )
+        return "the runtime came along in a model's snap: declare `delivery: {image: shared}` to send it once"
     if part.name == "40-app":
         return "the server's own code changed: this is what a new server costs"
     if part.change == "changed" and part.file_bytes < part.fresh * _SHIFTED_SHARE:
@@ -206,7 +204,7 @@ def _remedy(part: ChangedPart, *, is_model: bool) -> str:
             "belongs into a layer of its own"
         )
     if part.name == "10-base":
-        return "Debian packages of the base changed: pin them with `builder lock`, and upgrade when it is worth it"
+        return "Debian packages of the base changed: build without --refresh until it is worth it"
     return "wheels in it changed: keep their versions in requirements.lock until the upgrade is worth its download"
 
 

@@ -36,7 +36,7 @@ def test_nobody_is_blamed_when_nothing_changed() -> None:
         ("model", True, "the model itself is other bytes"),
         ("20-numpy", True, "declare `delivery: {image: shared}`"),
         ("20-numpy", False, "wheels in it changed"),
-        ("10-base", False, "pin them with `builder lock`"),
+        ("10-base", False, "build without --refresh"),
         ("40-app", False, "the server's own code changed"),
     ],
 )
