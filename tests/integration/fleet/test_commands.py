@@ -108,7 +108,7 @@ def test_an_operators_day(shell: Shell, site: FleetSite) -> None:
         (
             ["device", "add", "d1", "--arch", "arm64", "--claim-file", "/proc/no/claim"],
             1,
-            "error: /proc/no/claim: No such file or directory; then make d1 a new word: fleet device claim d1 --claim-file ",
+            "error: /proc/no/claim: No such file or directory; then make d1 a new word: fleet device claim d1 ",
         ),
         (["frobnicate"], 2, "error: no such command 'frobnicate'; see fleet --help\n"),
         (["serve", "--listen", "nowhere"], 2, "error: 'nowhere' is no address"),
