@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTHONS := builder/src hooks/src fleet/src tests snaps
 IMAGES := $(patsubst kserve-images/%/requirements.lock,%,$(wildcard kserve-images/*/requirements.lock))
 
-.PHONY: help setup demo test test-fast test-images test-real lint format bench bench-device bench-builder bench-serving test-clients fuzz soak lock clean
+.PHONY: $(shell sed -n "s/^\([a-z-]*\):.*/\1/p" Makefile)
 
 help: ## list what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +49,7 @@ format: setup ## put the code into the one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## the numbers of bench/results.md, measured here
-	$(BIN)/python -m tests.bench
+bench: bench-builder bench-device bench-serving ## the numbers of bench/results.md, measured here
 
 bench-device: setup ## what the hooks cost on a device, against the bars
 	$(BIN)/python -m tests.bench.device
@@ -77,6 +76,9 @@ soak: setup ## ten million good and bad requests; memory must not grow (REQUESTS
 
 lock: setup ## resolve every lock again, to the newest versions
 	.ci/lock
+
+reference: setup ## write docs/reference from the commands' help
+	$(BIN)/python -m tests.reference
 
 clean: ## forget what was made here (not the build cache)
 	rm -rf .venv .tools kserve-images/*/.venv dist
