@@ -16,18 +16,20 @@ demo: setup ## one model from its file to a fleet of virtual devices (KEEP=1 lea
 	@$(BIN)/python -m tests.demo $(if $(KEEP),--keep)
 
 test: setup ## every test that needs no real snapd, Kubernetes or BuildKit
-	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/integration
+	$(BIN)/pytest -n 4 --dist worksteal tests/unit tests/integration
 	@$(MAKE) --no-print-directory test-images
 
 test-fast: setup ## unit tests alone
 	$(BIN)/pytest tests/unit
 
 test-images: setup
-	@for image in $(IMAGES); do \
-		echo "tests of kserve-images/$$image"; \
-		shared=$$([ $$image != onnx ] || echo tests/images/oip); \
-		kserve-images/$$image/.venv/bin/python -m pytest -p no:cacheprovider $$shared tests/images/$$image || exit 1; \
-	done
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target $(IMAGES:%=test-image-%)
+
+# The protocol that the images share is tested once, with the first of them.
+test-image-%:
+	@echo "tests of kserve-images/$*"
+	@kserve-images/$*/.venv/bin/python -m pytest -p no:cacheprovider \
+		$(if $(filter onnx,$*),tests/images/oip) tests/images/$*
 
 test-real: ## tests against real parts; needs root on Debian 12
 	@.ci/setup skopeo=skopeo
