@@ -23,7 +23,20 @@ MODEL = "wine-cultivar"
 OUTPUT = "cultivar"
 GROUPS = {"lab": "candidate", "factory-a": "stable", "factory-b": "stable"}
 DEVICES = {f"{site}-{number}": site for site in GROUPS for number in (1, 2)}
-PACE = ("--poll-active", "0.5", "--poll-idle", "1", "--settle", "2", "--soak", "0.5", "--timeout", "90", "--tick", "0.2")
+PACE = (
+    "--poll-active",
+    "0.5",
+    "--poll-idle",
+    "1",
+    "--settle",
+    "2",
+    "--soak",
+    "0.5",
+    "--timeout",
+    "90",
+    "--tick",
+    "0.2",
+)
 """A real fleet asks every quarter of an hour and lets a wave soak for minutes; the audience has three."""
 
 
