@@ -1,7 +1,6 @@
 # Everything a person does here. `make help` lists it.
 SHELL := /bin/sh
 BIN := .venv/bin
-PYTHONS := builder/src hooks/src fleet/src tests snaps
 IMAGES := $(patsubst kserve-images/%/requirements.lock,%,$(wildcard kserve-images/*/requirements.lock))
 
 .PHONY: $(shell sed -n "s/^\([a-z-]*\):.*/\1/p" Makefile)

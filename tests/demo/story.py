@@ -214,9 +214,8 @@ The fleet is up. To go on, and to end it:
             f"{client.asked} questions through both rollouts: none failed, none wrong, "
             f"the slowest answer took {client.slowest * 1000:.0f} ms"
         )
-        record = json.loads((self._dist / f"{MODEL}_1.2.0.build.json").read_text())
         snap = self._dist / f"{MODEL}_1.2.0_{_architecture()}.snap"
-        image = self._image_bytes(record)
+        image = self._image_bytes("1.2.0")
         self.stage.say(
             f"shipped to each device for 1.2.0: {snap.stat().st_size / 1e6:.2f} MB; "
             f"the whole image is {image / 1e6:.0f} MB"
@@ -310,10 +309,10 @@ The fleet is up. To go on, and to end it:
         if client.complaints:
             raise SceneError("the client complains: " + "; ".join(client.complaints[:5]))
 
-    def _image_bytes(self, record: Mapping[str, Any]) -> int:
+    def _image_bytes(self, version: str) -> int:
         index = json.loads((self._store / "index.json").read_text())
         revisions = index["snaps"][MODEL]["revisions"]
-        size: int = max(entry["image_size"] for entry in revisions if entry["version"] == record["version"])
+        size: int = max(entry["image_size"] for entry in revisions if entry["version"] == version)
         return size
 
 
