@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from snapedge_hooks import __main__ as hooks
-from snapedge_hooks import images
+from snapedge_hooks import clusterobjects, images
+from snapedge_hooks.clusterobjects import ClusterObjects
 from snapedge_hooks.images import ImageLayer, ModelLayer, RuntimeImage
 from snapedge_hooks.payload import Model, Payload, RuntimeRequirement, Service
 from snapedge_hooks.snapctl import SnapCtl
@@ -225,6 +226,14 @@ class EdgeDevice:
         """Make a revision of a runtime snap current."""
         self.revision += 1
         self._write_runtime(self.snap, runtime, files)
+        (self.folder / f"data-{self.revision}").mkdir()
+
+    def install_objects(self, objects: ClusterObjects) -> None:
+        """Make a revision of a snap that readies the cluster current."""
+        self.revision += 1
+        path = self.snap / clusterobjects.FILE
+        path.parent.mkdir(parents=True)
+        path.write_bytes(objects.to_json())
         (self.folder / f"data-{self.revision}").mkdir()
 
     @property

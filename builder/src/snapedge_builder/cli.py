@@ -15,7 +15,7 @@ import click
 from snapedge_hooks.errors import ExitCode, SnapedgeError
 from snapedge_hooks.vocabulary import Architecture
 
-from . import gadgetcommand, snapcommands
+from . import gadgetcommand, microk8scommand, snapcommands
 
 if TYPE_CHECKING:
     from .verification import VerifiedSnap
@@ -81,6 +81,7 @@ def builder(verbose: bool) -> None:
     builder diff OLD.snap NEW.snap                   say what a device downloads, and which layer is to blame
     builder snapcraft dist/my-model_*.snap -o DIR    write a snapcraft project that packs the same
     builder gadget my-model=SNAP_ID                  print a gadget's connections and defaults
+    builder microk8s-config --kserve FILE --version 1   make the snap that readies MicroK8s for them
     builder sign --key FILE dist/*.snap              sign them, with a key made by builder key FILE
     builder publish dist/my-model_*.snap --store DIR --channel candidate
 
@@ -314,6 +315,7 @@ builder.add_command(snapcommands.sign)
 builder.add_command(snapcommands.key)
 builder.add_command(snapcommands.snapcraft)
 builder.add_command(gadgetcommand.gadget)
+builder.add_command(microk8scommand.microk8s_config)
 
 
 def _signatures(verified: Sequence[VerifiedSnap], key_files: Sequence[Path]) -> dict[Path, list[str]]:

@@ -27,6 +27,8 @@ from .snapyaml import PLUG
 MICROK8S = "EaXqgt1lyCaxKaQCU349mlodBkDCXRcg"
 """MicroK8s' ID in the Snap Store (also in snapd's list of system users)."""
 _SLOT = "microk8s"
+_CONFIGURATION = "configuration"
+"""MicroK8s' plug for its launch configuration, and the slot of the snap that brings one."""
 _ADDONS = ("dns", "hostpath-storage", "registry")
 _ID = re.compile(r"[a-zA-Z0-9]{32}")
 
@@ -98,13 +100,21 @@ def launch_configuration(registry: RegistryAddress) -> dict[str, Any]:
     }
 
 
-def stanzas(snaps: Sequence[SeededSnap], serve: Mapping[str, Any], *, microk8s: str = MICROK8S) -> dict[str, Any]:
+def stanzas(
+    snaps: Sequence[SeededSnap],
+    serve: Mapping[str, Any],
+    *,
+    microk8s: str = MICROK8S,
+    configuration_snap: SeededSnap | None = None,
+) -> dict[str, Any]:
     """The `connections` and `defaults` of a gadget.yaml.
 
     Args:
         snaps: of ours, runtimes and models alike; at least one.
         serve: their `serve` options.
         microk8s: its ID, where it comes from another store.
+        configuration_snap: the snap of `builder microk8s-config`, where the image has one: MicroK8s takes its launch
+            configuration and images, and it gets the credentials to apply KServe.
 
     Raises:
         GadgetError: no snap, one of them twice, or an ID that is none.
@@ -113,7 +123,8 @@ def stanzas(snaps: Sequence[SeededSnap], serve: Mapping[str, Any], *, microk8s: 
         raise GadgetError("no snap is named", resolution="give at least one name=snap-id")
     if not _ID.fullmatch(microk8s):
         raise GadgetError(f"{microk8s!r} is not a snap ID")
-    identities = [snap.identity for snap in snaps] + [microk8s]
+    connected = [*snaps, *([] if configuration_snap is None else [configuration_snap])]
+    identities = [snap.identity for snap in connected] + [microk8s]
     twice = next((identity for identity in identities if identities.count(identity) > 1), None)
     if twice is not None:
         raise GadgetError(f"snap ID {twice} stands twice")
@@ -122,10 +133,12 @@ def stanzas(snaps: Sequence[SeededSnap], serve: Mapping[str, Any], *, microk8s: 
     defaults: dict[str, Any] = {microk8s: {"config": launch}}
     if serve:
         defaults |= {snap.identity: {"serve": dict(serve)} for snap in snaps}
-    return {
-        "connections": [{"plug": f"{snap.identity}:{PLUG}", "slot": f"{microk8s}:{_SLOT}"} for snap in snaps],
-        "defaults": defaults,
-    }
+    connections = [{"plug": f"{snap.identity}:{PLUG}", "slot": f"{microk8s}:{_SLOT}"} for snap in connected]
+    if configuration_snap is not None:
+        connections.append(
+            {"plug": f"{microk8s}:{_CONFIGURATION}", "slot": f"{configuration_snap.identity}:{_CONFIGURATION}"}
+        )
+    return {"connections": connections, "defaults": defaults}
 
 
 class _BlockDumper(yaml.SafeDumper):

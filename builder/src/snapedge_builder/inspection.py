@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from snapedge_hooks import clusterobjects
 from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.payload import Payload
 from snapedge_hooks.samples import SampleSet
@@ -14,7 +15,7 @@ from . import contents, declaration, modelfile, observation, runtimes, snapyaml,
 from .building import NotAProjectError
 from .snapfile import SnapFile
 
-_GROUPS = ("lib", "bin", "meta", "payload", "runtime", contents.SBOM)
+_GROUPS = ("lib", "bin", "meta", "payload", "runtime", "cluster", "launcher", contents.SBOM)
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -60,6 +61,9 @@ def _snap(path: Path) -> dict[str, Any]:
         }
     if contents.RUNTIME in snap.entries:
         found["runtime"] = _runtime(verification.read_runtime(snap))
+    if clusterobjects.FILE in snap.entries:
+        found["objects"] = [one.path for one in verification.read_objects(snap).objects]
+        found["launcher"] = [name.removeprefix("launcher/") for name in snap.files_below("launcher")]
     return found
 
 

@@ -91,8 +91,10 @@ def describe(snap: VerifiedSnap) -> SnapDescription:
     """What the store is to know of a snap."""
     name, version = SnapName(snap.name), SnapVersion(snap.version)
     payload = snap.payload
+    if snap.objects is not None:
+        return SnapDescription(name=name, version=version, architecture=snap.architecture, kind=SnapKind.CLUSTER)
     if payload is None:
-        assert snap.runtime is not None, "a snap without a payload has a runtime"
+        assert snap.runtime is not None, "a snap without payload and cluster objects has a runtime"
         offer = RuntimeTerms(name=snap.runtime.name, interface=snap.runtime.interface, minimum=snap.runtime.version)
         return SnapDescription(
             name=name, version=version, architecture=snap.architecture, kind=SnapKind.RUNTIME, runtime=offer

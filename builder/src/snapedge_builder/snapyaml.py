@@ -167,6 +167,7 @@ def _use_of_plugs(document: Mapping[str, Any]) -> Iterator[str]:
         yield "environment: must map text to text"
     plugs = _mapping(document, "plugs")
     yield from _plug_problems(plugs)
+    yield from _slot_problems(_mapping(document, "slots"))
     for hook, body in _mapping(document, "hooks").items():
         if not _HOOK_WORD.fullmatch(str(hook)):
             yield f"hooks: {hook!r} is not a hook snapd runs"
@@ -188,6 +189,20 @@ def _plug_problems(plugs: Mapping[str, Any]) -> Iterator[str]:
             target = str(body.get("target", ""))
             if not target or ".." in target.split("/"):
                 yield f"plugs.{name}: content needs a target inside the snap's directories"
+
+
+def _slot_problems(slots: Mapping[str, Any]) -> Iterator[str]:
+    for name, body in slots.items():
+        if not _PLUG_WORD.fullmatch(str(name)):
+            yield f"slots: {name!r} is not a slot name"
+        source = body.get("source") if isinstance(body, dict) else None
+        read = source.get("read") if isinstance(source, dict) else None
+        if not isinstance(body, dict) or body.get("interface") != "content" or not isinstance(body.get("content"), str):
+            yield f"slots.{name}: is no content slot"
+        elif not isinstance(read, list) or not all(
+            isinstance(item, str) and item.startswith("$SNAP/") and ".." not in item.split("/") for item in read
+        ):
+            yield f"slots.{name}: source.read must list folders below $SNAP"
 
 
 def _app_problems(place: str, body: Mapping[str, Any]) -> Iterator[str]:

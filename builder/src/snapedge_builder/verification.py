@@ -3,8 +3,8 @@
 Rules:
 
 1. The file is a whole squashfs; its tree obeys snapd's container rules; its snap.yaml is one snapd takes.
-2. It is a model snap (payload/), a runtime snap (runtime/) or a full one (both), and holds nothing else but what every
-   snap of ours carries.
+2. It is a model snap (payload/), a runtime snap (runtime/), a full one (both) or one that readies a cluster (cluster/
+   and launcher/), and holds nothing else but what every snap of ours carries.
 3. Every layer has the digest and size that runtime.json or payload.json says; the model in its layer has the digest
    that payload.json and model.json say, and golden samples that fit its signature.
 4. The image's manifest digest, computed again, is the predicted one. A snap on a shared runtime needs that runtime's
@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from snapedge_hooks import device, images
+from snapedge_hooks import clusterobjects, device, images
+from snapedge_hooks.clusterobjects import ClusterObjects
 from snapedge_hooks.document import parse_object
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.images import RuntimeImage
@@ -35,7 +36,7 @@ from .signature import Signature, check_samples
 from .snapfile import SnapFile
 
 _MAX_MEMBER = 64 * 1024 * 1024
-_TOPS = frozenset({"meta", "lib", "bin", "payload", "runtime", contents.SBOM})
+_TOPS = frozenset({"meta", "lib", "bin", "payload", "runtime", "cluster", "launcher", contents.SBOM})
 
 
 class VerificationError(BuilderError):
@@ -69,7 +70,7 @@ class VerifiedSnap:
     """A snap that is what it says.
 
     Attributes:
-        kind: `model`, `runtime` or `full`.
+        kind: `model`, `runtime`, `full` or `cluster`.
         checks: what was checked, in words.
         not_checked: what could not be, and why.
     """
@@ -83,6 +84,7 @@ class VerifiedSnap:
     payload: Payload | None
     runtime: RuntimeImage | None
     model: ModelInLayer | None
+    objects: ClusterObjects | None
     checks: tuple[str, ...]
     not_checked: tuple[str, ...]
 
@@ -116,6 +118,17 @@ def read_payload(snap: SnapFile) -> Payload:
     return Payload.parse(snap.read(contents.PAYLOAD), what=f"{snap.path.name}: {contents.PAYLOAD}")
 
 
+def read_objects(snap: SnapFile) -> ClusterObjects:
+    """The cluster objects of a snap that has some."""
+    return ClusterObjects.parse(snap.read(clusterobjects.FILE), what=f"{snap.path.name}: {clusterobjects.FILE}")
+
+
+def _kind(payload: Payload | None, runtime: RuntimeImage | None) -> str:
+    if payload is None:
+        return "cluster" if runtime is None else "runtime"
+    return "model" if runtime is None else "full"
+
+
 def _verify(snap: SnapFile, runtimes: dict[Digest, RuntimeImage]) -> VerifiedSnap:
     file = snap.path.name
     document = snapyaml.parse(snap.read(snapyaml.PATH))
@@ -126,6 +139,7 @@ def _verify(snap: SnapFile, runtimes: dict[Digest, RuntimeImage]) -> VerifiedSna
     name, version, architecture = document["name"], document["version"], Architecture(document["architectures"][0])
     runtime = read_runtime(snap) if contents.RUNTIME in snap.entries else None
     payload = read_payload(snap) if contents.PAYLOAD in snap.entries else None
+    objects = read_objects(snap) if clusterobjects.FILE in snap.entries else None
     if runtime is not None:
         _check_runtime(snap, runtime)
         checks.append(f"{len(runtime.layers)} runtime layers by digest")
@@ -151,18 +165,23 @@ def _verify(snap: SnapFile, runtimes: dict[Digest, RuntimeImage]) -> VerifiedSna
     elif runtime is not None:
         _agree(file, "name", name, contents.runtime_snap_name(runtime.name))
         _agree(file, "version of runtime.json", runtime.version, version)
+    elif objects is not None:
+        checks.append(f"{len(objects.objects)} cluster objects")
     else:
-        raise VerificationError(file, f"holds neither {contents.PAYLOAD} nor {contents.RUNTIME}: no snap of ours")
+        raise VerificationError(
+            file, f"holds no {contents.PAYLOAD}, {contents.RUNTIME} or {clusterobjects.FILE}: no snap of ours"
+        )
     return VerifiedSnap(
         path=snap.path,
         size=snap.size,
         name=name,
         version=version,
         architecture=architecture,
-        kind="model" if runtime is None else "runtime" if payload is None else "full",
+        kind=_kind(payload, runtime),
         payload=payload,
         runtime=runtime,
         model=model,
+        objects=objects,
         checks=tuple(checks),
         not_checked=tuple(not_checked),
     )

@@ -6,8 +6,9 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import blobs
+from . import blobs, clusterobjects
 from .blobs import Blob
+from .clusterobjects import ClusterObjects
 from .document import MAX_DOCUMENT_BYTES, DocumentError
 from .environment import SnapEnvironment
 from .images import RuntimeImage
@@ -27,11 +28,13 @@ class Content:
         folder: the snap's read-only root.
         payload: of a model snap.
         runtime: of a runtime snap, and of a model snap with its whole image.
+        objects: of a snap that brings KServe and the like to the whole cluster.
     """
 
     folder: Path
     payload: Payload | None
     runtime: RuntimeImage | None
+    objects: ClusterObjects | None = None
 
     def own_blobs(self) -> dict[Digest, Blob]:
         """The layers in the snap, by digest."""
@@ -88,12 +91,14 @@ def read(environment: SnapEnvironment) -> Content:
     try:
         model_data = _read_file(environment.snap / "payload" / "payload.json")
         runtime_data = _read_file(environment.snap / "runtime" / "runtime.json")
+        objects_data = _read_file(environment.snap / clusterobjects.FILE)
         payload = None if model_data is None else Payload.parse(model_data)
         runtime = None if runtime_data is None else RuntimeImage.parse(runtime_data)
+        objects = None if objects_data is None else ClusterObjects.parse(objects_data)
     except DocumentError as error:
         raise PayloadBadError(error.brief, resolution=error.resolution) from error
-    if payload is None and runtime is None:
-        raise PayloadBadError("Snap holds neither payload/payload.json nor runtime/runtime.json")
+    if payload is None and runtime is None and objects is None:
+        raise PayloadBadError(f"Snap holds no payload/payload.json, runtime/runtime.json or {clusterobjects.FILE}")
     if payload is not None and runtime is not None and runtime.digest not in payload.runtime.digests:
         raise PayloadBadError(f"Runtime {runtime.digest.short} in the snap is not one that payload.json lists")
     for part in (payload, runtime):
@@ -103,7 +108,7 @@ def read(environment: SnapEnvironment) -> Content:
                 code=HealthCode.WRONG_ARCH,
                 resolution=f"install the snap built for {environment.architecture}",
             )
-    return Content(folder=environment.snap, payload=payload, runtime=runtime)
+    return Content(folder=environment.snap, payload=payload, runtime=runtime, objects=objects)
 
 
 def _read_file(path: Path) -> bytes | None:

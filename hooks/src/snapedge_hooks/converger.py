@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 from . import configuration as configurations
 from . import content as contents
-from . import convergence, health, observation
+from . import convergence, health, objectexecutor, objectplan, observation
 from .clock import Clock, Deadline
+from .clusterobjects import ClusterObjects
 from .configuration import Configuration
 from .content import Content
 from .doors import Doors
@@ -84,6 +85,8 @@ class Converger:
             PayloadBadError: the snap cannot work here.
         """
         self._forget_what_changed()
+        if self.content.objects is not None:
+            return self._run_objects(self.content.objects, again=replay)
         if self.content.payload is None:
             return self._run_runtime(budget, thorough=replay)
         return self._run_model(self._wish(), budget, replay=replay)
@@ -116,6 +119,13 @@ class Converger:
             registry=self.configuration.registry,
             own_runtime=self.content.runtime,
         )
+
+    def _run_objects(self, wanted: ClusterObjects, *, again: bool) -> Health:
+        with self._doors() as doors:
+            api = doors.kubernetes()
+            # Ends as a shortage where something was not there before: the service looks again until all is up.
+            objectexecutor.execute(api, objectplan.plan(wanted, objectexecutor.observe(api, wanted), again=again))
+        return health.OKAY
 
     def _run_runtime(self, budget: float, *, thorough: bool) -> Health:
         assert self.content.runtime is not None

@@ -33,16 +33,24 @@ class Doors:
         self.registry = Registry(registry)
         self._api: KubernetesApi | None = None
 
-    def cluster(self, namespace: str) -> Cluster:
-        """Our objects in a namespace.
+    def kubernetes(self) -> KubernetesApi:
+        """The API of MicroK8s.
 
         Raises:
             ShortageError: there are no credentials.
         """
         if self._api is None:
             self._api = self._connect()
+        return self._api
+
+    def cluster(self, namespace: str) -> Cluster:
+        """Our objects in a namespace.
+
+        Raises:
+            ShortageError: there are no credentials.
+        """
         name, owner = self._environment.object_name, self._environment.instance_name
-        return Cluster(self._api, namespace=namespace, name=name, owner=owner)
+        return Cluster(self.kubernetes(), namespace=namespace, name=name, owner=owner)
 
     def _connect(self) -> KubernetesApi:
         # Read at each run: a refresh of MicroK8s moves the directory and may renew the credentials.

@@ -84,6 +84,11 @@ class KubernetesApi:
             return None
         return self._checked(answer, path).body
 
+    def find(self, path: str) -> Object | None:
+        """The object, or None when it or its whole kind is not there."""
+        answer = self._ask("GET", path)
+        return None if answer.status == 404 else self._checked(answer, path).body
+
     def items(self, path: str, *, selector: str = "") -> list[Object]:
         """The objects of a collection that a label selector picks, or all."""
         query = f"?labelSelector={quote(selector)}" if selector else ""
@@ -92,11 +97,18 @@ class KubernetesApi:
 
     def apply(self, path: str, manifest: Object) -> Object:
         """The object after a server-side apply; fields that others took are taken back and logged."""
-        answer = self._patch(path, manifest, force=False)
-        if answer.status == 409:
-            _LOG.warning("%s was changed by another writer, taken back: %s", path.rpartition("/")[2], answer.message)
-            answer = self._patch(path, manifest, force=True)
-        return self._checked(answer, path).body
+        return self._checked(self._apply(path, manifest), path).body
+
+    def apply_if_accepted(self, path: str, manifest: Object) -> str | None:
+        """Apply as `apply` does; what the API says where it cannot take the object yet, or None where it took it.
+
+        That is so while the object's kind or namespace is not there, or a webhook that must see it does not answer.
+        """
+        answer = self._apply(path, manifest)
+        if answer.status == 404 or _is_about_webhook(answer):
+            return answer.message
+        self._checked(answer, path)
+        return None
 
     def delete(self, path: str) -> bool:
         """Delete the object, its children in the background; False when it was not there."""
@@ -105,6 +117,13 @@ class KubernetesApi:
             return False
         self._checked(answer, path)
         return True
+
+    def _apply(self, path: str, manifest: Object) -> _Answer:
+        answer = self._patch(path, manifest, force=False)
+        if answer.status == 409:
+            _LOG.warning("%s was changed by another writer, taken back: %s", path.rpartition("/")[2], answer.message)
+            answer = self._patch(path, manifest, force=True)
+        return answer
 
     def _patch(self, path: str, manifest: Object, *, force: bool) -> _Answer:
         query = f"?fieldManager={FIELD_MANAGER}" + ("&force=true" if force else "")
@@ -126,7 +145,7 @@ class KubernetesApi:
         status, message = answer.status, answer.message
         if 200 <= status < 300:
             return answer
-        if "failed calling webhook" in message or "conversion webhook" in message:
+        if _is_about_webhook(answer):
             raise no_kserve("its webhook does not answer")
         if status == 404 and path.startswith(_SERVING) and answer.details.get("kind") != "namespaces":
             raise no_kserve("is not installed (no InferenceService in this cluster)")
@@ -135,6 +154,13 @@ class KubernetesApi:
         if status in (401, 403):
             raise api_down(f"our credentials are refused ({status}); reconnect mk8s")
         raise api_down(f"answered {status}: {message}")
+
+
+def _is_about_webhook(answer: _Answer) -> bool:
+    """Whether a failure is that of a webhook that does not answer."""
+    return answer.status >= 300 and (
+        "failed calling webhook" in answer.message or "conversion webhook" in answer.message
+    )
 
 
 def _object(data: bytes, status: int) -> Object:

@@ -34,8 +34,11 @@ def remove(device: Device, budget: float = BUDGET) -> int:
                 if content.payload is not None:
                     _remove_objects(doors, settings, content, state)
                     _remove_images(doors, settings, content, state)
-                else:
+                elif content.runtime is not None:
                     _remove_runtime(doors, content)
+                if content.objects is not None:
+                    # Whatever else the cluster serves needs them, and goes with their definitions.
+                    _LOG.info("%d objects stay in the cluster", len(content.objects.objects))
     except SnapedgeError as error:
         _LOG.warning("%s", error)
     return 0

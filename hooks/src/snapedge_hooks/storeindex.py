@@ -29,10 +29,11 @@ from .vocabulary import Architecture, Digest, GateMode, SnapName, SnapVersion
 
 
 class SnapKind(Enum):
-    """What a snap file brings: a model, or the runtime that models share."""
+    """What a snap file brings: a model, the runtime that models share, or what a cluster needs to serve them."""
 
     MODEL = "model"
     RUNTIME = "runtime"
+    CLUSTER = "cluster"
 
     def __str__(self) -> str:
         """The word used in the index."""
@@ -91,9 +92,10 @@ class SnapDescription:
     """What a publisher knows of a snap file; the store adds revision, digest and size.
 
     Attributes:
-        runtime: what the model needs or the runtime provides; None for a model snap that carries its own runtime.
-        image_digest: the image's manifest as the device will make it; None for a runtime.
-        image_size: what the whole image weighs, in bytes; None for a runtime.
+        runtime: what the model needs or the runtime provides; None for a model snap that
+            carries its own, and for one that readies a cluster.
+        image_digest: the image's manifest as the device will make it; None where there is no model.
+        image_size: what the whole image weighs, in bytes; None where there is no model.
     """
 
     name: SnapName

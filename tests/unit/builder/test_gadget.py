@@ -80,3 +80,13 @@ def test_a_snap_stands_once() -> None:
         gadget.stanzas([], {})
     with pytest.raises(GadgetError, match="'x' is not a snap ID"):
         gadget.stanzas(SNAPS, {}, microk8s="x")
+
+
+def test_the_snap_that_brings_kserve_is_connected_both_ways() -> None:
+    brings = SeededSnap.parse(f"snapedge-microk8s={'c' * 32}")
+    made = gadget.stanzas(SNAPS, {"gate": "report"}, configuration_snap=brings)
+    assert made["connections"][2:] == [
+        {"plug": f"{'c' * 32}:mk8s", "slot": f"{gadget.MICROK8S}:microk8s"},
+        {"plug": f"{gadget.MICROK8S}:configuration", "slot": f"{'c' * 32}:configuration"},
+    ]
+    assert "c" * 32 not in made["defaults"]
