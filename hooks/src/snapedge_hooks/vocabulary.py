@@ -180,6 +180,29 @@ class Digest(_Word):
         return self.hex[:12]
 
 
+class PublicKey(_Word):
+    """An ed25519 public key, `ed25519:` and 64 hexadecimal digits; whether they are a point is not looked at here."""
+
+    __slots__ = ()
+    _PATTERN = re.compile(r"ed25519:[0-9a-f]{64}")
+    _RULE = "a public key such as ed25519:<64 hexadecimal digits>"
+
+    @property
+    def raw(self) -> bytes:
+        """The 32 bytes."""
+        return bytes.fromhex(self.partition(":")[2])
+
+    @property
+    def key_id(self) -> str:
+        """What names the key in an envelope: the sha256 of its text."""
+        return Digest.of(self.encode()).hex
+
+    @property
+    def short(self) -> str:
+        """Twelve digits, for people."""
+        return self.partition(":")[2][:12]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageReference:
     """An image by digest in a registry: what a pod is started from. A tag alone is no reference."""
