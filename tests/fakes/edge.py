@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -13,17 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from snapedge_hooks import __main__ as hooks
-from snapedge_hooks import clusterobjects, images
+from snapedge_hooks import clusterobjects, dsse, images, referrers, runtimetrust
 from snapedge_hooks.clusterobjects import ClusterObjects
 from snapedge_hooks.images import ImageLayer, ModelLayer, RuntimeImage
 from snapedge_hooks.payload import Model, Payload, RuntimeRequirement, Service
+from snapedge_hooks.runtimetrust import RuntimeStatement
 from snapedge_hooks.snapctl import SnapCtl
 from snapedge_hooks.vocabulary import (
     Architecture,
     Digest,
     GateMode,
     ModelFormat,
+    PublicKey,
     RepositoryName,
     SnapName,
     SnapVersion,
@@ -88,7 +93,31 @@ def samples_json(expected: int = 2, count: int = 1) -> bytes:
     return json.dumps({"format": 1, "samples": samples}).encode()
 
 
-def runtime_image(version: str = "1.0.0") -> tuple[RuntimeImage, dict[str, bytes]]:
+def signing_key(number: int = 1) -> Ed25519PrivateKey:
+    """A key; the same number gives the same."""
+    return Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)
+
+
+def public_key(key: Ed25519PrivateKey) -> PublicKey:
+    """Its public half."""
+    return PublicKey(f"ed25519:{key.public_key().public_bytes_raw().hex()}")
+
+
+def signed(
+    key: Ed25519PrivateKey, statement: RuntimeStatement | RuntimeImage, *, kind: str = runtimetrust.KIND
+) -> bytes:
+    """The envelope of a key over what is said of a runtime."""
+    said = statement if isinstance(statement, RuntimeStatement) else RuntimeStatement.of(statement)
+    body = said.to_json()
+    signature = {"keyid": public_key(key).key_id, "sig": _text(key.sign(dsse.encoded(kind, body)))}
+    return json.dumps({"payloadType": kind, "payload": _text(body), "signatures": [signature]}).encode()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def runtime_image(version: str = "1.0.0", *, interface: int = 1) -> tuple[RuntimeImage, dict[str, bytes]]:
     """A runtime of two layers, and their files."""
     files = {
         "layers/10-base.tar": layer_tar({"etc/os-release": b"debian " + version.encode()}),
@@ -105,7 +134,7 @@ def runtime_image(version: str = "1.0.0") -> tuple[RuntimeImage, dict[str, bytes
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
     }
     runtime = RuntimeImage(
-        name="onnx", version=version, interface=1, architecture=Architecture.AMD64, config=config, layers=layers
+        name="onnx", version=version, interface=interface, architecture=Architecture.AMD64, config=config, layers=layers
     )
     return runtime, files
 
@@ -162,6 +191,18 @@ class EdgeDevice:
         """The last health report."""
         return [call for call in self.calls() if call.startswith("set-health")][-1].removeprefix("set-health ")
 
+    def sign_runtime(self, runtime: RuntimeImage, envelope: bytes) -> None:
+        """Have the registry hold a signature beside a runtime, as its snap leaves it."""
+        blobs = self.registry.blobs.setdefault(RUNTIMES, {})
+        for blob in referrers.signature_blobs(envelope):
+            with blob.open() as file:
+                blobs[blob.digest] = file.read(blob.size)
+        manifest = referrers.signature_manifest(runtime.manifest(), envelope)
+        index = referrers.index_with(None, manifest)
+        manifests = self.registry.manifests.setdefault(RUNTIMES, {})
+        manifests[Digest.of(manifest)], manifests[Digest.of(index)] = manifest, index
+        self.registry.tags.setdefault(RUNTIMES, {})[referrers.tag_of(runtime.digest)] = Digest.of(index)
+
     def push_runtime(self, runtime: RuntimeImage, files: dict[str, bytes], *tags: str) -> None:
         """Have the registry hold a runtime, as its snap leaves it."""
         blobs = self.registry.blobs.setdefault(RUNTIMES, {})
@@ -183,8 +224,13 @@ class EdgeDevice:
         max_latency_ms: int | None = None,
         service: Service | None = None,
         extra: dict[str, bytes] | None = None,
+        keys: tuple[PublicKey, ...] = (),
+        minimum: str = "1.0",
     ) -> Payload:
-        """Make a new revision current; `files`: the runtime is in it; `extra`: more files in the model layer."""
+        """Make a new revision current.
+
+        `files`: the runtime is in it; `extra`: more files in the model layer; `keys`: whose runtimes it trusts.
+        """
         self.revision += 1
         snap, data = self.snap, self.folder / f"data-{self.revision}"
         layer = layer_tar(
@@ -203,7 +249,11 @@ class EdgeDevice:
                 name=SnapName(self.name), format=ModelFormat.ONNX, digest=Digest.of(version.encode()), layer=model
             ),
             runtime=RuntimeRequirement(
-                name="onnx", interface=1, minimum="1.0", digests=tuple(runtime.digest for runtime in runtimes)
+                name="onnx",
+                interface=1,
+                minimum=minimum,
+                digests=tuple(runtime.digest for runtime in runtimes),
+                keys=keys,
             ),
             repository=RepositoryName(self.name),
             predicted_image=images.compose(runtimes[0], model).digest,
@@ -222,10 +272,14 @@ class EdgeDevice:
             self.connect()
         return payload
 
-    def install_runtime(self, runtime: RuntimeImage, files: dict[str, bytes]) -> None:
+    def install_runtime(
+        self, runtime: RuntimeImage, files: dict[str, bytes], *, signature: bytes | None = None
+    ) -> None:
         """Make a revision of a runtime snap current."""
         self.revision += 1
         self._write_runtime(self.snap, runtime, files)
+        if signature is not None:
+            (self.snap / "runtime" / "runtime.dsse").write_bytes(signature)
         (self.folder / f"data-{self.revision}").mkdir()
 
     def install_objects(self, objects: ClusterObjects) -> None:

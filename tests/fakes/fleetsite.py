@@ -22,7 +22,8 @@ from snapedge_fleet.localfleet import LocalFleet
 from snapedge_fleet.rollout import Transition, WavePolicy
 from snapedge_hooks.channels import Channel, Revision
 from snapedge_hooks.directorystore import DirectoryStore
-from snapedge_hooks.storeindex import RuntimeTerms, SnapDescription, SnapKind
+from snapedge_hooks.runtimeterms import RuntimeTerms
+from snapedge_hooks.storeindex import SnapDescription, SnapKind
 from snapedge_hooks.vocabulary import Architecture, Digest, SnapName, SnapVersion
 
 from .snapd import snap_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import socket
 import threading
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from snapedge_hooks.vocabulary import RegistryAddress
 
+_TAGS = re.compile(r"/v2/(?P<name>.+)/tags/list")
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>blobs/uploads|blobs|manifests)/(?P<reference>[^/]*)")
 
 
@@ -106,6 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
             if re.search(pattern, f"{self.command} {self.path}"):
                 self._body()
                 return self._answer(status, body)
+        listed = _TAGS.fullmatch(parts.path)
+        if listed is not None:
+            return self._list(listed["name"])
         match = _PATH.fullmatch(parts.path)
         if match is None:
             return self._answer(404)
@@ -114,6 +119,12 @@ class _Handler(BaseHTTPRequestHandler):
         return method(name, reference)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _do  # noqa: N815 - http.server's names
+
+    def _list(self, name: str) -> None:
+        if name not in self.registry.manifests:
+            return self._answer(404)
+        tags = sorted(self.registry.tags.get(name, {})) or None
+        return self._answer(200, json.dumps({"name": name, "tags": tags}).encode())
 
     def _blob(self, name: str, digest: str) -> None:
         data = self.registry.blobs.get(name, {}).get(digest)

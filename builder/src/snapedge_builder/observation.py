@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from snapedge_hooks import storeindex
 from snapedge_hooks.document import Fields, canonical_json
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.images import ModelLayer
+from snapedge_hooks.runtimeterms import RuntimeTerms
 from snapedge_hooks.samples import SampleSet
 from snapedge_hooks.vocabulary import Architecture, Digest, ModelFormat
 
@@ -378,10 +378,8 @@ def _check_fit(
         raise RuntimeUnfitError(
             declaration.name, f"wants runtime {choice.name}, {runtime.folder.name} is {runtime.name}"
         )
-    wanted = storeindex.RuntimeTerms(
-        name=runtime.name, interface=choice.interface, minimum=choice.minimum or runtime.version
-    )
-    offer = storeindex.RuntimeTerms(name=runtime.name, interface=runtime.interface, minimum=runtime.version)
+    wanted = RuntimeTerms(name=runtime.name, interface=choice.interface, minimum=choice.minimum or runtime.version)
+    offer = RuntimeTerms(name=runtime.name, interface=runtime.interface, minimum=runtime.version)
     if not wanted.are_met_by(offer):
         raise RuntimeUnfitError(
             declaration.name,

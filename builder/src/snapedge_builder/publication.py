@@ -10,7 +10,8 @@ from pathlib import Path
 from snapedge_hooks.channels import Channel, Revision
 from snapedge_hooks.directorystore import DirectoryStore
 from snapedge_hooks.errors import ExitCode
-from snapedge_hooks.storeindex import RuntimeTerms, SnapDescription, SnapKind, StoreRevision
+from snapedge_hooks.runtimeterms import RuntimeTerms
+from snapedge_hooks.storeindex import SnapDescription, SnapKind, StoreRevision
 from snapedge_hooks.vocabulary import Architecture, SnapName, SnapVersion
 
 from . import verification

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from snapedge_hooks.channels import Channel, Revision
-from snapedge_hooks.storeindex import Release, RuntimeTerms, Sha3, SnapKind, StoreIndex
+from snapedge_hooks.runtimeterms import RuntimeTerms
+from snapedge_hooks.storeindex import Release, Sha3, SnapKind, StoreIndex
 from snapedge_hooks.vocabulary import Architecture, SnapName
 
 

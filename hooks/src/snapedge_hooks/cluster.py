@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .goodspec import GoodSpec, Manifests, read_or_none
-from .inferenceservice import OWNER, pod_app
+from .inferenceservice import OWNER, RUNTIME, pod_app
 from .kubernetes import KubernetesApi, Object
 
 _GOOD_KEY = "last-good.json"
+MANAGED = "app.kubernetes.io/managed-by=snapedge"
 
 
 class Cluster:
@@ -61,12 +62,18 @@ class Cluster:
         services = self._api.items("/apis/serving.kserve.io/v1beta1/inferenceservices")
         return frozenset(image for service in services for image in _images(service))
 
+    def used_runtimes(self) -> frozenset[str]:
+        """The runtimes that any model of ours in the cluster is put on, or would go back to."""
+        services = self._api.items("/apis/serving.kserve.io/v1beta1/inferenceservices")
+        found = {service.get("metadata", {}).get("annotations", {}).get(RUNTIME) for service in services}
+        for configmap in self._api.items("/api/v1/configmaps", selector=MANAGED):
+            good = _good_spec(configmap)
+            found.add(None if good is None else str(good.identity.runtime))
+        return frozenset(item for item in found if isinstance(item, str))
+
     def last_good(self) -> GoodSpec | None:
         """The last good spec that the ConfigMap holds, or None when it holds none that can be used."""
-        found = self._api.get(self._core("configmaps", f"{self.name}-snapedge"))
-        data = (found or {}).get("data")
-        text = data.get(_GOOD_KEY) if isinstance(data, dict) else None
-        return read_or_none(text.encode()) if isinstance(text, str) else None
+        return _good_spec(self._api.get(self._core("configmaps", f"{self.name}-snapedge")))
 
     def remember(self, spec: GoodSpec) -> None:
         """Keep a spec as the last good one."""
@@ -119,6 +126,12 @@ class Cluster:
 
     def _core(self, kind: str, name: str) -> str:
         return f"/api/v1/namespaces/{self.namespace}/{kind}/{name}"
+
+
+def _good_spec(configmap: Object | None) -> GoodSpec | None:
+    data = (configmap or {}).get("data")
+    text = data.get(_GOOD_KEY) if isinstance(data, dict) else None
+    return read_or_none(text.encode()) if isinstance(text, str) else None
 
 
 def _images(service: Object) -> list[str]:

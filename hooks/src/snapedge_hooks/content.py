@@ -6,18 +6,22 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import blobs, clusterobjects
+from . import blobs, clusterobjects, runtimetrust
 from .blobs import Blob
 from .clusterobjects import ClusterObjects
 from .document import MAX_DOCUMENT_BYTES, DocumentError
+from .dsse import Envelope
 from .environment import SnapEnvironment
 from .images import RuntimeImage
 from .payload import Payload
+from .runtimetrust import RuntimeStatement
 from .samples import SampleSet
 from .situations import PayloadBadError
 from .vocabulary import Digest, GateMode, HealthCode
 
 _SAMPLES = "samples.json"
+SIGNATURE = "runtime.dsse"
+"""Beside runtime.json: the signature that the hooks lay beside the runtime in the registry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +33,14 @@ class Content:
         payload: of a model snap.
         runtime: of a runtime snap, and of a model snap with its whole image.
         objects: of a snap that brings KServe and the like to the whole cluster.
+        signature: the envelope over the runtime that a runtime snap brings, where its builder signed it.
     """
 
     folder: Path
     payload: Payload | None
     runtime: RuntimeImage | None
     objects: ClusterObjects | None = None
+    signature: bytes | None = None
 
     def own_blobs(self) -> dict[Digest, Blob]:
         """The layers in the snap, by digest."""
@@ -99,8 +105,8 @@ def read(environment: SnapEnvironment) -> Content:
         raise PayloadBadError(error.brief, resolution=error.resolution) from error
     if payload is None and runtime is None and objects is None:
         raise PayloadBadError(f"Snap holds no payload/payload.json, runtime/runtime.json or {clusterobjects.FILE}")
-    if payload is not None and runtime is not None and runtime.digest not in payload.runtime.digests:
-        raise PayloadBadError(f"Runtime {runtime.digest.short} in the snap is not one that payload.json lists")
+    if payload is not None and runtime is not None:
+        _check_own(payload, runtime)
     for part in (payload, runtime):
         if part is not None and str(part.architecture) != environment.architecture:
             raise PayloadBadError(
@@ -108,7 +114,37 @@ def read(environment: SnapEnvironment) -> Content:
                 code=HealthCode.WRONG_ARCH,
                 resolution=f"install the snap built for {environment.architecture}",
             )
-    return Content(folder=environment.snap, payload=payload, runtime=runtime, objects=objects)
+    return Content(
+        folder=environment.snap,
+        payload=payload,
+        runtime=runtime,
+        objects=objects,
+        signature=_signature(environment, runtime),
+    )
+
+
+def _check_own(payload: Payload, runtime: RuntimeImage) -> None:
+    if runtime.digest not in payload.runtime.digests:
+        raise PayloadBadError(f"Runtime {runtime.digest.short} in the snap is not one that payload.json lists")
+    problem = runtimetrust.offer_misfit(payload.runtime, runtime.interface, runtime.version)
+    if runtime.name != payload.runtime.name:
+        problem = f"is {runtime.name}, this model needs {payload.runtime.name}"
+    if problem is not None:
+        raise PayloadBadError(f"Runtime in the snap {problem}")
+
+
+def _signature(environment: SnapEnvironment, runtime: RuntimeImage | None) -> bytes | None:
+    """The envelope beside runtime.json. Models judge it; here it must only be one, and about this runtime."""
+    data = None if runtime is None else _read_file(environment.snap / "runtime" / SIGNATURE)
+    if runtime is None or data is None:
+        return None
+    try:
+        said = RuntimeStatement.parse(Envelope.parse(data, what=SIGNATURE).body, what=SIGNATURE)
+    except DocumentError as error:
+        raise PayloadBadError(error.brief) from error
+    if said != RuntimeStatement.of(runtime):
+        raise PayloadBadError(f"{SIGNATURE} is about another runtime than runtime.json")
+    return data
 
 
 def _read_file(path: Path) -> bytes | None:

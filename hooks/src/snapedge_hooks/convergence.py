@@ -2,8 +2,10 @@
 
 Rules, in the order they are applied:
 
-1. A runtime is used only if its manifest digest is listed in the payload; the one in the snap first, else the one that
-   the interface's tag names, else the first listed one at hand. One that proved bad with this model is passed over.
+1. A runtime is used only if the payload lists its manifest digest, or a key that the payload lists has signed it for
+   this model's interface and minimum; the one in the snap first, else the one that the interface's tag names, else the
+   one that the model was last proved on, else the first listed one at hand. One that proved bad with this model, or
+   that is not trusted, is passed over.
 2. What is there is not done again: every action that is not needed stands in the plan as a skip, with the reason.
 3. Nothing is sent or applied without room for it.
 4. What can be done without a missing part is done: an image goes into the registry while the API is away.
@@ -21,10 +23,11 @@ from enum import Enum
 from . import room as rooms
 from .goodspec import GoodSpec, Identity, Manifests
 from .health import Health
-from .images import ComposedImage, RuntimeImage
+from .images import ComposedImage
 from .inferenceservice import differences, owner_of
-from .observation import ClusterView, Observed, RegistryView, RuntimeCandidate, RuntimeObserved, Wish
+from .observation import ClusterView, Observed, RegistryView, Wish
 from .readiness import Phase
+from .runtimesearch import RuntimeCandidate
 from .situations import PayloadBadError, ShortageError, SituationError
 from .state import PushedImage
 from .vocabulary import Digest, GateMode, HealthCode
@@ -45,6 +48,7 @@ class ActionKind(Enum):
     MOUNT_LAYER = "mount-layer"
     PUSH_LAYER = "push-layer"
     PUSH_CONFIG = "push-config"
+    PUSH_SIGNATURE = "push-signature"
     PUSH_MANIFEST = "push-manifest"
     APPLY = "apply"
     WAIT_READY = "wait-ready"
@@ -135,7 +139,8 @@ def plan(wish: Wish, observed: Observed) -> ConvergePlan:
         refused = observed.refused[wish.identity_on(registry.runtimes[0])]
         return plan_restore(observed.cluster, observed.last_good, wish.owner, refused=refused)
     if runtime is None:
-        return _nothing(_no_runtime(wish, registry.unlisted), "no trusted runtime is at hand")
+        assert registry.passed is not None, "a search that finds no runtime says why"
+        return _nothing(registry.passed.as_shortage(), "no trusted runtime is at hand")
     preferred = wish.identity_on(registry.runtimes[0])
     target = Target(
         identity=wish.identity_on(runtime),
@@ -144,22 +149,6 @@ def plan(wish: Wish, observed: Observed) -> ConvergePlan:
         manifests=wish.manifests_on(runtime),
     )
     return _Planner(wish, observed, registry, target, observed.refused.get(preferred)).plan()
-
-
-def _no_runtime(wish: Wish, unlisted: Digest | None) -> ShortageError:
-    requirement = wish.payload.runtime
-    if unlisted is not None:
-        return ShortageError(
-            HealthCode.NO_RUNTIME,
-            f"Runtime {requirement.name} {unlisted.short} is not one this snap lists",
-            resolution=f"refresh snapedge-{requirement.name} to one that this snap was built for, or build this snap "
-            "again with the one that is there",
-        )
-    return ShortageError(
-        HealthCode.NO_RUNTIME,
-        f"Runtime {requirement.name} interface {requirement.interface} is not in the registry",
-        resolution=f"install snapedge-{requirement.name}, {requirement.minimum} or later, as this snap lists it",
-    )
 
 
 def _nothing(obstacle: SituationError, reason: str) -> ConvergePlan:
@@ -255,6 +244,8 @@ class _Planner:
     def _resolve_runtime(self) -> ConvergeAction:
         runtime = self._target.runtime
         passed = "" if self._refused is None else ", a newer one was refused"
+        if self._registry.passed is not None:
+            passed += f"; {self._registry.passed.problem[:1].lower()}{self._registry.passed.problem[1:]}"
         return ConvergeAction(
             kind=ActionKind.RESOLVE_RUNTIME,
             reason=f"{self._wish.payload.runtime.name} by {runtime.found}{passed}",
@@ -439,34 +430,3 @@ def plan_restore(
         refused=refused,
         restore=last_good,
     )
-
-
-def plan_runtime(runtime: RuntimeImage, observed: RuntimeObserved | ShortageError) -> ConvergePlan:
-    """The steps that bring a runtime into the registry, for the models that share it."""
-    if isinstance(observed, ShortageError):
-        action = ConvergeAction(kind=ActionKind.PUSH_MANIFEST, reason="the registry is not at hand", skip=True)
-        return ConvergePlan(actions=(action,), obstacle=observed)
-    config = runtime.config_bytes()
-    steps = [(ActionKind.PUSH_LAYER, layer.digest, layer.size) for layer in runtime.layers]
-    steps.append((ActionKind.PUSH_CONFIG, Digest.of(config), len(config)))
-    actions = [
-        ConvergeAction(
-            kind=kind,
-            reason="the repository has it" if digest in observed.blobs else "the repository lacks it",
-            skip=digest in observed.blobs,
-            digest=digest,
-            size=size,
-        )
-        for kind, digest, size in steps
-    ]
-    wrong = [str(tag) for tag, digest in observed.tags.items() if digest != runtime.digest]
-    pushed_again = any(not action.skip for action in actions)
-    actions.append(
-        ConvergeAction(
-            kind=ActionKind.PUSH_MANIFEST,
-            reason=f"tag {' and '.join(wrong)} not on it" if wrong else "its tags are on it",
-            skip=not wrong and not pushed_again,
-            digest=runtime.digest,
-        )
-    )
-    return ConvergePlan(actions=tuple(actions))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from . import configuration as configurations
 from . import content as contents
-from . import convergence, health, objectexecutor, objectplan, observation
+from . import convergence, health, objectexecutor, objectplan, observation, runtimeobservation, runtimeplan
 from .clock import Clock, Deadline
 from .clusterobjects import ClusterObjects
 from .configuration import Configuration
@@ -16,11 +16,12 @@ from .content import Content
 from .doors import Doors
 from .environment import SnapEnvironment
 from .errors import SnapedgeError
-from .executor import Executor, RuntimeExecutor
+from .executor import Executor
 from .goodspec import Identity, Manifests
 from .health import Health
 from .observation import ClusterView, Observed, RegistryView, Wish
-from .registry import Registry
+from .runtimeexecutor import RuntimeExecutor
+from .runtimeobservation import RuntimeObserved
 from .situations import (
     ConfigurationError,
     PayloadBadError,
@@ -129,17 +130,27 @@ class Converger:
 
     def _run_runtime(self, budget: float, *, thorough: bool) -> Health:
         assert self.content.runtime is not None
-        registry = Registry(self.configuration.registry)
-        try:
-            observed = observation.observe_runtime(registry, self.content.runtime, thorough=thorough)
-            plan = convergence.plan_runtime(self.content.runtime, observed)
+        runtime, signature = self.content.runtime, self.content.signature
+        with self._doors() as doors:
+            observed = runtimeobservation.observe_runtime(doors.registry, runtime, signature, thorough=thorough)
+            if not isinstance(observed, ShortageError):
+                observed = self._with_users(observed, doors)
+            plan = runtimeplan.plan_runtime(runtime, signature, observed)
             deadline = Deadline.after(self._device.clock, budget)
             RuntimeExecutor(
-                runtime=self.content.runtime, content=self.content, registry=registry, deadline=deadline
+                content=self.content, registry=doors.registry, memory=self.memory, deadline=deadline
             ).execute(plan)
-        finally:
-            registry.close()
         return health.OKAY
+
+    def _with_users(self, observed: RuntimeObserved, doors: Doors) -> RuntimeObserved:
+        """What is there of a runtime, and who uses the older ones: asked only when one of them could go."""
+        assert self.content.runtime is not None
+        now, used = self._device.clock.time(), None
+        if runtimeplan.outlived(self.content.runtime, self.memory.state.pushed, now):
+            used = runtimeobservation.used_runtimes(lambda: doors.cluster("default"))
+            if not isinstance(used, ShortageError):
+                self.memory.update(pushed=runtimeplan.seen_in_use(self.memory.state.pushed, used, now))
+        return replace(observed, pushed=self.memory.state.pushed, used=used, now=now)
 
     def _run_model(self, wish: Wish, budget: float, *, replay: bool) -> Health:
         whole = Deadline.after(self._device.clock, budget)
@@ -173,7 +184,8 @@ class Converger:
         refused: Mapping[Identity, Health] = (
             {item.identity: item.health for item in state.refusals} if self._remembers else {}
         )
-        registry = observation.observe_registry(doors.registry, wish, frozenset(refused))
+        proved = None if state.last_good is None else state.last_good.identity.runtime
+        registry = observation.observe_registry(doors.registry, wish, frozenset(refused), proved=proved)
         environment = self._device.environment
         cluster = observation.observe_cluster(
             lambda: doors.cluster(wish.payload.service.namespace),

@@ -13,14 +13,12 @@ from .content import Content
 from .convergence import WATCHED_SAMPLES, ActionKind, ConvergeAction, ConvergePlan, Target
 from .doors import Doors
 from .goodspec import GoodSpec, Manifests
-from .images import RuntimeImage
 from .observation import Wish
 from .readiness import Phase
-from .registry import Registry
 from .samples import SampleSet
 from .situations import PullFailedError, RefusedError
 from .state import Memory, PushedImage
-from .vocabulary import Digest, GateMode, HealthCode, RepositoryName, TagName
+from .vocabulary import Digest, GateMode, HealthCode, TagName
 
 _LOG = logging.getLogger(__name__)
 _FIRST_POLL = 0.1
@@ -56,8 +54,8 @@ class Executor:
 
     def _do(self, action: ConvergeAction, plan: ConvergePlan) -> None:
         match action.kind:
-            case ActionKind.CHECK_ROOM | ActionKind.RESOLVE_RUNTIME:
-                return
+            case ActionKind.CHECK_ROOM | ActionKind.RESOLVE_RUNTIME | ActionKind.PUSH_SIGNATURE:
+                return  # nothing to do: what they are about was seen, or belongs to a runtime's snap
             case ActionKind.MOUNT_LAYER | ActionKind.PUSH_LAYER | ActionKind.PUSH_CONFIG:
                 self._bring(action, _target(plan))
             case ActionKind.PUSH_MANIFEST:
@@ -247,40 +245,6 @@ def clear(cluster: Cluster, owner: str) -> None:
     if port is not None and inferenceservice.owner_of(port) == owner:
         cluster.delete_node_port()
     cluster.forget()
-
-
-class RuntimeExecutor:
-    """Carries out plans that bring a runtime into the registry."""
-
-    def __init__(self, *, runtime: RuntimeImage, content: Content, registry: Registry, deadline: Deadline) -> None:
-        self._runtime = runtime
-        self._registry = registry
-        self._deadline = deadline
-        config = blobs.of_bytes(runtime.config_bytes(), "runtime config")
-        self._blobs = content.own_blobs() | {config.digest: config}
-
-    def execute(self, plan: ConvergePlan) -> None:
-        """Do every step that is not a skip, then tell what stands in the way.
-
-        Raises:
-            ShortageError: the registry is down or full.
-            PayloadBadError: a layer is damaged.
-        """
-        repository = observation.runtime_repository(self._runtime.name)
-        for action in plan.actions:
-            _LOG.log(logging.DEBUG if action.skip else logging.INFO, "%s", action)
-            if action.skip or action.digest is None:
-                continue
-            if action.kind is ActionKind.PUSH_MANIFEST:
-                self._push_manifest(repository)
-            else:
-                upload.push(self._registry, repository, self._blobs[action.digest], self._deadline)
-        if plan.obstacle is not None:
-            raise plan.obstacle
-
-    def _push_manifest(self, repository: RepositoryName) -> None:
-        for tag in observation.runtime_tags(self._runtime):
-            self._registry.put_manifest(repository, tag, self._runtime.manifest())
 
 
 def _target(plan: ConvergePlan) -> Target:

@@ -5,14 +5,13 @@ A part that is away is observed as a shortage, not raised: the planner decides w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from . import inferenceservice, readiness, room
+from . import inferenceservice, readiness, room, runtimesearch
 from .cluster import Cluster
 from .goodspec import GoodSpec, Identity, Manifests
 from .health import Health
@@ -21,13 +20,10 @@ from .payload import Payload
 from .readiness import Readiness
 from .registry import Registry
 from .room import Room
+from .runtimesearch import PassedOver, RuntimeCandidate
 from .situations import ShortageError
 from .state import PushedImage
-from .vocabulary import Digest, ImageReference, RegistryAddress, RepositoryName, TagName
-
-_MANY = 16
-"""How many listed runtimes are looked for: a payload that lists more names history, not choices."""
-
+from .vocabulary import Digest, ImageReference, RegistryAddress
 
 NOTHING_SERVED = Readiness(phase=readiness.Phase.ABSENT, reason="nothing is served")
 
@@ -49,11 +45,6 @@ class Wish:
     owner: str
     registry: RegistryAddress
     own_runtime: RuntimeImage | None = None
-
-    @property
-    def runtime_repository(self) -> RepositoryName:
-        """Where the shared runtime is kept."""
-        return runtime_repository(self.payload.runtime.name)
 
     def image_on(self, runtime: RuntimeCandidate) -> ComposedImage:
         """The model's image on a runtime."""
@@ -77,25 +68,6 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeCandidate:
-    """A trusted runtime that is at hand.
-
-    Attributes:
-        digest: of its manifest.
-        config: its OCI config.
-        layers: its layer descriptors, lowest first.
-        repository: whose blobs can be mounted, or None for the runtime in the snap.
-        found: how it was found, for people.
-    """
-
-    digest: Digest
-    config: dict[str, Any]
-    layers: tuple[dict[str, Any], ...]
-    repository: RepositoryName | None
-    found: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryView:
     """What the registry holds of what matters here.
 
@@ -103,13 +75,13 @@ class RegistryView:
         runtimes: trusted runtimes at hand, the preferred one first.
         manifests: digests of composed images that are in the model's repository.
         blobs: digests of blobs that are in the model's repository, where their image is not.
-        unlisted: the runtime that the interface's tag names, where the payload does not list it.
+        passed: why the newest runtime at hand is not among them, or why there is none.
     """
 
     runtimes: tuple[RuntimeCandidate, ...] = ()
     manifests: frozenset[Digest] = frozenset()
     blobs: frozenset[Digest] = frozenset()
-    unlisted: Digest | None = None
+    passed: PassedOver | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,25 +137,28 @@ class Observed:
         return self.cluster.live is not None and self.cluster.readiness.available > 0
 
 
-def runtime_repository(name: str) -> RepositoryName:
-    """Where a runtime is kept in the device's registry."""
-    return RepositoryName(f"snapedge/runtime-{name}")
-
-
-def observe_registry(registry: Registry, wish: Wish, refused: frozenset[Identity]) -> RegistryView | ShortageError:
+def observe_registry(
+    registry: Registry, wish: Wish, refused: frozenset[Identity], *, proved: Digest | None = None
+) -> RegistryView | ShortageError:
     """The registry's view.
 
     Args:
         registry: to ask.
         wish: what is looked for.
         refused: runtimes that need an alternative.
+        proved: the runtime that the model was last proved on.
     """
     try:
-        runtimes = _runtimes(registry, wish, refused)
+        if wish.own_runtime is not None:
+            found = runtimesearch.of_snap(wish.own_runtime)
+        else:
+            found = runtimesearch.search(
+                registry, wish.payload, proved=proved, is_refused=lambda item: wish.identity_on(item) in refused
+            )
         repository = wish.payload.repository
         manifests: set[Digest] = set()
         blobs: set[Digest] = set()
-        for runtime in runtimes:
+        for runtime in found.candidates:
             if wish.identity_on(runtime) in refused:
                 continue
             image = wish.image_on(runtime)
@@ -193,57 +168,11 @@ def observe_registry(registry: Registry, wish: Wish, refused: frozenset[Identity
                 wanted = {*image.layer_digests, image.config_digest}
                 blobs.update(digest for digest in sorted(wanted) if registry.has_blob(repository, digest))
             break
-        unlisted = None if runtimes else _unlisted(registry, wish)
     except ShortageError as error:
         return error
-    return RegistryView(runtimes=runtimes, manifests=frozenset(manifests), blobs=frozenset(blobs), unlisted=unlisted)
-
-
-def _runtimes(registry: Registry, wish: Wish, refused: frozenset[Identity]) -> tuple[RuntimeCandidate, ...]:
-    """Trusted runtimes, the preferred one first, up to the first that was not refused."""
-    listed = wish.payload.runtime.digests
-    own = wish.own_runtime
-    if own is not None:
-        layers = tuple(layer.descriptor() for layer in own.layers)
-        return (RuntimeCandidate(digest=own.digest, config=own.config, layers=layers, repository=None, found="snap"),)
-    found: list[RuntimeCandidate] = []
-    references: list[Digest | TagName] = [TagName(str(wish.payload.runtime.interface)), *listed[:_MANY]]
-    for reference in references:
-        if any(candidate.digest == reference for candidate in found):
-            continue
-        candidate = _candidate(registry, wish.runtime_repository, reference, listed)
-        if candidate is None or any(candidate.digest == other.digest for other in found):
-            continue
-        found.append(candidate)
-        if wish.identity_on(candidate) not in refused:
-            break
-    return tuple(found)
-
-
-def _candidate(
-    registry: Registry, repository: RepositoryName, reference: Digest | TagName, listed: tuple[Digest, ...]
-) -> RuntimeCandidate | None:
-    stored = registry.manifest(repository, reference)
-    if stored is None or stored.digest not in listed:
-        return None
-    # Its digest is listed, so what it says was written by our builder; what is missing then is only bytes.
-    config = registry.small_blob(repository, Digest(stored.document["config"]["digest"]))
-    if config is None:
-        return None
-    return RuntimeCandidate(
-        digest=stored.digest,
-        config=json.loads(config),
-        layers=tuple(stored.document["layers"]),
-        repository=repository,
-        found=f"interface {reference}" if isinstance(reference, TagName) else f"digest {reference.short}",
+    return RegistryView(
+        runtimes=found.candidates, manifests=frozenset(manifests), blobs=frozenset(blobs), passed=found.passed
     )
-
-
-def _unlisted(registry: Registry, wish: Wish) -> Digest | None:
-    """The runtime that is there and may not be used: what to tell a person who installed one and still has none."""
-    requirement = wish.payload.runtime
-    stored = registry.manifest(wish.runtime_repository, TagName(str(requirement.interface)))
-    return None if stored is None or stored.digest in requirement.digests else stored.digest
 
 
 def observe_cluster(
@@ -324,51 +253,3 @@ def read_readiness(cluster: Cluster, container: dict[str, Any]) -> Readiness:
     if verdict.phase is not readiness.Phase.PROGRESSING or deployment is None:
         return verdict
     return readiness.read(container, deployment, cluster.replica_sets(), cluster.pods())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeObserved:
-    """What the registry holds of a runtime that a runtime snap brings.
-
-    Attributes:
-        blobs: which of its blobs are there.
-        tags: what its tags name.
-    """
-
-    blobs: frozenset[Digest]
-    tags: MappingProxyType[TagName, Digest | None]
-
-
-def observe_runtime(registry: Registry, runtime: RuntimeImage, *, thorough: bool) -> RuntimeObserved | ShortageError:
-    """The registry's view of a runtime.
-
-    Args:
-        registry: to ask.
-        runtime: what is looked for.
-        thorough: read a byte of each blob: a registry can claim what it has lost.
-    """
-    repository = runtime_repository(runtime.name)
-    digests = [*(layer.digest for layer in runtime.layers), Digest.of(runtime.config_bytes())]
-    try:
-        tags = {tag: _tagged(registry, repository, tag) for tag in runtime_tags(runtime)}
-        complete = set(tags.values()) == {runtime.digest}
-        if complete and not thorough:
-            return RuntimeObserved(blobs=frozenset(digests), tags=MappingProxyType(tags))
-        held = frozenset(
-            digest
-            for digest in digests
-            if registry.has_blob(repository, digest) and (not thorough or registry.serves_blob(repository, digest))
-        )
-    except ShortageError as error:
-        return error
-    return RuntimeObserved(blobs=held, tags=MappingProxyType(tags))
-
-
-def runtime_tags(runtime: RuntimeImage) -> tuple[TagName, ...]:
-    """The tags a runtime is found by: its version and its interface."""
-    return TagName.for_version(runtime.version), TagName(str(runtime.interface))
-
-
-def _tagged(registry: Registry, repository: RepositoryName, tag: TagName) -> Digest | None:
-    stored = registry.manifest(repository, tag)
-    return None if stored is None else stored.digest

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from .document import Fields, canonical_json, parse_object
+from .dsse import MAX_KEYS
 from .images import ModelLayer
 from .vocabulary import (
     Architecture,
     Digest,
     GateMode,
     ModelFormat,
+    PublicKey,
     RepositoryName,
     SnapName,
     SnapVersion,
@@ -84,7 +86,7 @@ class RuntimeRequirement:
     interface: int
     minimum: str
     digests: tuple[Digest, ...]
-    keys: tuple[str, ...] = ()
+    keys: tuple[PublicKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,13 +228,18 @@ def _runtime(fields: Fields) -> RuntimeRequirement:
             digests.append(Digest(item if isinstance(item, str) else ""))
         except ValueError as error:
             raise fields.error(f"digests[{index}]", str(error)) from error
-    keys = fields.list("keys")
-    if not all(isinstance(key, str) for key in keys):
-        raise fields.error("keys", "is not a list of texts")
+    keys = []
+    for index, item in enumerate(fields.list("keys")):
+        try:
+            keys.append(PublicKey(item if isinstance(item, str) else ""))
+        except ValueError as error:
+            raise fields.error(f"keys[{index}]", str(error)) from error
+    if len(keys) > MAX_KEYS:
+        raise fields.error("keys", f"are {len(keys)}, more than the {MAX_KEYS} allowed")
     runtime = RuntimeRequirement(
         name=fields.parsed("name", SnapName),
         interface=fields.integer("interface", minimum=1),
-        minimum=fields.text("minimum"),
+        minimum=fields.parsed("minimum", SnapVersion),
         digests=tuple(digests),
         keys=tuple(keys),
     )

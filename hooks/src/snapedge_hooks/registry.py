@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from .blobs import BlobStream
-from .images import MANIFEST_MEDIA_TYPE
+from .images import INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE
 from .situations import ShortageError, registry_down
 from .vocabulary import Digest, HealthCode, RegistryAddress, RepositoryName, TagName
 from .wire import Answer, AnswerStream, InterruptedAnswerError, NoTimeError, Wire, WireError
@@ -92,7 +92,34 @@ class Registry:
         Raises:
             ShortageError: the registry answered a digest with other bytes.
         """
-        answer = self._ask("GET", f"/v2/{repository}/manifests/{reference}", headers=_AS_MANIFEST, limit=MAX_MANIFEST)
+        return self._stored(repository, reference, MANIFEST_MEDIA_TYPE)
+
+    def index(self, repository: RepositoryName, reference: Digest | TagName) -> StoredManifest | None:
+        """The image index of a tag or digest, or None when there is none, or another kind of thing.
+
+        Raises:
+            ShortageError: the registry answered a digest with other bytes.
+        """
+        return self._stored(repository, reference, INDEX_MEDIA_TYPE)
+
+    def tags(self, repository: RepositoryName) -> frozenset[str]:
+        """The tags of a repository, as far as they fit one answer; none where there is no such repository."""
+        answer = self._ask("GET", f"/v2/{repository}/tags/list", limit=MAX_CONFIG)
+        if answer.status == 404:
+            return frozenset()
+        if answer.status != 200:
+            raise _unexpected(answer)
+        try:
+            found = json.loads(answer.body)["tags"] or []
+            return frozenset(tag for tag in found if isinstance(tag, str))
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise registry_down("answered a list of tags that is none") from error
+
+    def _stored(
+        self, repository: RepositoryName, reference: Digest | TagName, media_type: str
+    ) -> StoredManifest | None:
+        path, headers = f"/v2/{repository}/manifests/{reference}", {"Accept": media_type}
+        answer = self._ask("GET", path, headers=headers, limit=MAX_MANIFEST)
         if answer.status == 404:
             return None
         if answer.status != 200:
@@ -104,7 +131,7 @@ class Registry:
             document = json.loads(answer.body)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(document, dict) or document.get("mediaType", MANIFEST_MEDIA_TYPE) != MANIFEST_MEDIA_TYPE:
+        if not isinstance(document, dict) or document.get("mediaType", MANIFEST_MEDIA_TYPE) != media_type:
             return None
         return StoredManifest(digest=digest, document=document)
 
@@ -192,14 +219,21 @@ class Registry:
         """Give an upload up; a registry that forgot it is content."""
         self._ask("DELETE", location)
 
-    def put_manifest(self, repository: RepositoryName, reference: Digest | TagName, data: bytes) -> None:
-        """Store a manifest under a tag or its digest.
+    def put_manifest(
+        self,
+        repository: RepositoryName,
+        reference: Digest | TagName,
+        data: bytes,
+        *,
+        media_type: str = MANIFEST_MEDIA_TYPE,
+    ) -> None:
+        """Store a manifest or index under a tag or its digest.
 
         Raises:
             ShortageError: refused, or stored under another digest.
         """
         path = f"/v2/{repository}/manifests/{reference}"
-        answer = self._ask("PUT", path, headers={"Content-Type": MANIFEST_MEDIA_TYPE}, body=data)
+        answer = self._ask("PUT", path, headers={"Content-Type": media_type}, body=data)
         if answer.status != 201:
             raise _unexpected(answer)
         _check_digest(answer, Digest.of(data))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from . import configuration, executor, lock, observation
+from . import configuration, executor, lock, runtimeexecutor, runtimesearch
 from . import content as contents
 from .clock import Deadline
 from .configuration import Configuration
@@ -16,7 +16,7 @@ from .converger import Device
 from .doors import Doors
 from .errors import SnapedgeError
 from .situations import ShortageError
-from .state import State, load
+from .state import PushedImage, State, load
 
 _LOG = logging.getLogger(__name__)
 BUDGET = 60.0
@@ -35,7 +35,7 @@ def remove(device: Device, budget: float = BUDGET) -> int:
                     _remove_objects(doors, settings, content, state)
                     _remove_images(doors, settings, content, state)
                 elif content.runtime is not None:
-                    _remove_runtime(doors, content)
+                    _remove_runtimes(doors, content, state)
                 if content.objects is not None:
                     # Whatever else the cluster serves needs them, and goes with their definitions.
                     _LOG.info("%d objects stay in the cluster", len(content.objects.objects))
@@ -69,7 +69,9 @@ def _remove_images(doors: Doors, settings: Configuration, content: Content, stat
         _LOG.warning("images stay in the registry: %s", error)
 
 
-def _remove_runtime(doors: Doors, content: Content) -> None:
+def _remove_runtimes(doors: Doors, content: Content, state: State) -> None:
     assert content.runtime is not None
-    repository = observation.runtime_repository(content.runtime.name)
-    doors.registry.delete_manifest(repository, content.runtime.digest)
+    repository = runtimesearch.runtime_repository(content.runtime.name)
+    own = PushedImage(repository=repository, digest=content.runtime.digest, at=0.0)
+    for old in (own, *(item for item in state.pushed if item.digest != own.digest)):
+        runtimeexecutor.take_away(doors.registry, old)

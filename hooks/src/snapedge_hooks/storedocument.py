@@ -11,7 +11,8 @@ from typing import Any
 
 from .channels import Channel, Revision
 from .document import Fields, canonical_json, parse_object
-from .storeindex import ChannelEvent, Release, RuntimeTerms, Sha3, SnapEntry, SnapKind, StoreIndex, StoreRevision
+from .runtimeterms import RuntimeTerms
+from .storeindex import ChannelEvent, Release, Sha3, SnapEntry, SnapKind, StoreIndex, StoreRevision
 from .vocabulary import Architecture, Digest, GateMode, SnapName, SnapVersion
 
 FORMAT = 1

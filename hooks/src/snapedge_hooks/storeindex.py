@@ -25,6 +25,7 @@ from types import MappingProxyType
 
 from .channels import Channel, Revision
 from .errors import ExitCode, SnapedgeError
+from .runtimeterms import RuntimeTerms, version_order
 from .vocabulary import Architecture, Digest, GateMode, SnapName, SnapVersion
 
 
@@ -64,27 +65,6 @@ class Sha3(str):
         """
         with path.open("rb") as file:
             return cls(hashlib.file_digest(file, "sha3_384").hexdigest())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeTerms:
-    """What a model snap needs of a runtime, or what a runtime snap provides (then `minimum` is its version)."""
-
-    name: str
-    interface: int
-    minimum: str
-
-    def are_met_by(self, offer: RuntimeTerms) -> bool:
-        """Whether a runtime with that offer can carry the model."""
-        return (
-            self.name == offer.name
-            and self.interface == offer.interface
-            and version_order(offer.minimum) >= version_order(self.minimum)
-        )
-
-    def __str__(self) -> str:
-        """As a plan says it: `onnx interface 1, 1.0 or newer`."""
-        return f"{self.name} interface {self.interface}, {self.minimum} or newer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,19 +259,6 @@ def with_release(
         history=(*entry.history, event),
     )
     return _with_entry(index, name, changed), release
-
-
-def version_order(version: str) -> tuple[tuple[int, str], ...]:
-    """A key that sorts dotted versions: numbers as numbers, `1.0` equal to `1.0.0`, `1.0~rc1` before both."""
-    ordered: list[tuple[int, str]] = []
-    for part in (*re.findall(r"[0-9]+|[a-zA-Z]+", version), ""):
-        if not part.isdigit():
-            while ordered and ordered[-1] == (0, ""):
-                ordered.pop()
-            ordered.append((-1, part) if part else (0, ""))
-        else:
-            ordered.append((int(part), ""))
-    return tuple(ordered)
 
 
 class UnknownSnapError(SnapedgeError):

@@ -8,7 +8,8 @@ import pytest
 from snapedge_fleet import bundle
 from snapedge_fleet.bundle import Bundle, Unresolved
 from snapedge_hooks.channels import Channel
-from snapedge_hooks.storeindex import RuntimeTerms, SnapKind
+from snapedge_hooks.runtimeterms import RuntimeTerms
+from snapedge_hooks.storeindex import SnapKind
 from snapedge_hooks.vocabulary import Architecture, SnapName
 from tests.fakes.fleetsite import NEEDS_ONNX, FleetSite, fleet_site
 

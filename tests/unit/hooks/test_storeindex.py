@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from snapedge_hooks import storedocument, storeindex
 from snapedge_hooks.channels import Channel, Revision
 from snapedge_hooks.document import DocumentError
+from snapedge_hooks.runtimeterms import RuntimeTerms, version_order
 from snapedge_hooks.storeindex import (
     FileKnownOtherwiseError,
     ReleaseRefusedError,
-    RuntimeTerms,
     Sha3,
     SnapDescription,
     SnapKind,
@@ -175,11 +175,11 @@ def test_the_nearest_and_newest_runtime_that_meets_the_terms_comes_first() -> No
     ("smaller", "larger"), [("1.9", "1.10"), ("1.0.0", "1.0.1"), ("1.0~rc1", "1.0"), ("1.2", "2"), ("1", "1.0.1")]
 )
 def test_versions_are_ordered_by_their_numbers(smaller: str, larger: str) -> None:
-    assert storeindex.version_order(smaller) < storeindex.version_order(larger)
+    assert version_order(smaller) < version_order(larger)
 
 
 def test_trailing_zeros_say_nothing() -> None:
-    assert storeindex.version_order("1.0") == storeindex.version_order("1.0.0")
+    assert version_order("1.0") == version_order("1.0.0")
 
 
 @given(st.lists(st.sampled_from(["1.0.0", "1.1.0", "2.0"]), min_size=1, max_size=4), st.sampled_from(list("abc")))

@@ -13,10 +13,11 @@ from snapedge_hooks.convergence import ActionKind, ConvergePlan
 from snapedge_hooks.goodspec import GoodSpec
 from snapedge_hooks.health import Health
 from snapedge_hooks.images import ModelLayer, RuntimeImage
-from snapedge_hooks.observation import ClusterView, Observed, RegistryView, RuntimeCandidate, Wish, runtime_repository
+from snapedge_hooks.observation import ClusterView, Observed, RegistryView, Wish
 from snapedge_hooks.payload import Model, Payload, RuntimeRequirement, Service
 from snapedge_hooks.readiness import Phase, Readiness
 from snapedge_hooks.room import NodeRoom, Room
+from snapedge_hooks.runtimesearch import PassedOver, RuntimeCandidate, runtime_repository
 from snapedge_hooks.situations import ShortageError, api_down, registry_down
 from snapedge_hooks.state import PushedImage
 from snapedge_hooks.vocabulary import (
@@ -124,8 +125,14 @@ def _registry(asked: Wish, said: dict[str, Any] | str) -> RegistryView | Shortag
         blobs=frozenset(
             asked.payload.model.layer.diff_id if name == "model" else layers[name] for name in said.get("blobs", [])
         ),
-        unlisted=Digest.of(said["unlisted"].encode()) if "unlisted" in said else None,
+        passed=_passed(said, has_runtimes=bool(runtimes)),
     )
+
+
+def _passed(said: dict[str, Any], *, has_runtimes: bool) -> PassedOver | None:
+    """Why the newest runtime is not used; a search that finds none always says why."""
+    problem = said.get("passed", None if has_runtimes else "Runtime onnx interface 1 is not in the registry")
+    return None if problem is None else PassedOver(problem=problem, resolution="install it")
 
 
 def _cluster(asked: Wish, said: dict[str, Any] | str) -> ClusterView | ShortageError:
