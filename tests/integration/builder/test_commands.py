@@ -247,7 +247,7 @@ def full(site: BuildSite, builder: Commands) -> Path:
         ("ln -s /etc/passwd meta/link", "meta/link links to /etc/passwd, outside of the snap"),
         ("mkdir evil; touch evil/x", "evil does not belong into a snap of ours"),
         ("touch lib/a.so", "lib/a.so is compiled"),
-        ("rm -r payload runtime", "holds neither payload/payload.json nor runtime/runtime.json"),
+        ("rm -r payload runtime", "holds no payload/payload.json, runtime/runtime.json or cluster/objects.json"),
     ],
 )
 def test_a_snap_that_is_not_what_it_says_is_refused(

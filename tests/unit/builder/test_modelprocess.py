@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import signal
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +77,11 @@ def test_an_input_that_does_not_fit_is_told_and_the_process_goes_on() -> None:
 
 def test_a_model_that_does_not_answer_is_ended() -> None:
     image = Tensor(name="image", shape=(1, 8, 8), datatype="FP32", data=(0.0,) * 64)
-    with (
-        ModelProcess(DIGITS, ModelFormat.TFLITE, seconds=0.0) as process,
-        pytest.raises(ModelRefusedError, match="did not answer within 0 s"),
-    ):
-        process.answer({"image": image})
+    with ModelProcess(DIGITS, ModelFormat.TFLITE, seconds=0.2) as process:
+        (child,) = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+        os.kill(int(child), signal.SIGSTOP)
+        with pytest.raises(ModelRefusedError, match="did not answer within 0 s"):
+            process.answer({"image": image})
 
 
 def test_a_classifier_is_told_and_the_user_hears_that_it_is_code(
