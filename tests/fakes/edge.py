@@ -336,6 +336,7 @@ class EdgeDevice:
             "SNAP_INSTANCE_NAME": self.name,
             "SNAP_REVISION": str(self.revision),
             "SNAP_ARCH": "amd64",
+            "SNAPEDGE_JOURNAL": "",
         }
 
     def start(self, name: str) -> subprocess.Popen[bytes]:

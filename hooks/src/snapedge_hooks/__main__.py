@@ -1,7 +1,7 @@
 """`python3 -m snapedge_hooks <hook or app>`: what the snap's hooks and services run.
 
 Exit codes are those snapd understands: 0, or 1 to have the change undone. With SNAPEDGE_DEBUG set, skips and
-tracebacks are logged too.
+tracebacks are logged too. SNAPEDGE_JOURNAL names another socket for what hooks log, or none when it is empty.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from . import device as names
+from . import journal
 from .clock import Clock, SystemClock
 from .environment import SnapEnvironment
 from .errors import SnapedgeError
@@ -46,7 +47,7 @@ def main(
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="how long it may take")
     options = parser.parse_args(arguments)
     debug = bool(environment.get("SNAPEDGE_DEBUG"))
-    _log_to_stderr(options.name, debug=debug)
+    _log(options.name, environment, debug=debug)
     try:
         return _run(
             options.name,
@@ -89,10 +90,17 @@ def _run(name: str, environment: SnapEnvironment, snapctl: SnapCtl, clock: Clock
     return run(Device(environment=environment, snapctl=snapctl, clock=clock), usual if budget is None else budget)
 
 
-def _log_to_stderr(name: str, *, debug: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"snapedge {name}: %(message)s"))
-    _LOG.handlers[:] = [handler]
+def _log(name: str, environment: Mapping[str, str], *, debug: bool) -> None:
+    """Log to stderr, and a hook to the journal too: snapd sends there what services print, not what hooks do."""
+    stderr = logging.StreamHandler(sys.stderr)
+    stderr.setFormatter(logging.Formatter(f"snapedge {name}: %(message)s"))
+    handlers: list[logging.Handler] = [stderr]
+    path, instance = environment.get("SNAPEDGE_JOURNAL", journal.SOCKET), environment.get("SNAP_INSTANCE_NAME")
+    if name in names.HOOKS and path and instance:
+        handlers.append(journal.JournalHandler(path, journal.tag(instance, name)))
+    for old in _LOG.handlers:
+        old.close()
+    _LOG.handlers[:] = handlers
     _LOG.propagate = False
     _LOG.setLevel(logging.DEBUG if debug else logging.INFO)
 

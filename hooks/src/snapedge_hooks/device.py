@@ -35,6 +35,7 @@ MODULES = (
     "hookpoints",
     "images",
     "inferenceservice",
+    "journal",
     "kubeconfig",
     "kubernetes",
     "lock",

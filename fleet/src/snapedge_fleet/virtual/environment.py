@@ -48,6 +48,8 @@ def of_snap(
         "SNAP_CONTEXT": cookie,
         # A mounted snap is read-only even for root; a folder is not, so that Python must be told.
         "PYTHONDONTWRITEBYTECODE": "1",
+        # The journal of the machine is not the device's; what hooks print is in the device's log.
+        "SNAPEDGE_JOURNAL": "",
     }
 
 
