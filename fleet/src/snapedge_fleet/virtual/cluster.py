@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from . import certificates, kinds, sandbox
+from snapedge_hooks import sandbox
+from snapedge_hooks.rootfs import RootfsCache
+
+from . import certificates, kinds
 from .addresses import DeviceAddresses
 from .admission import Admission
 from .apply import Document
@@ -18,7 +21,6 @@ from .node import Node, NodeCapacity, record_event
 from .objects import ObjectStore
 from .pods import PodHost, PodTiming
 from .proxy import ServiceProxy
-from .rootfs import RootfsCache
 from .webserver import WebServer
 
 API_PORT = 16443

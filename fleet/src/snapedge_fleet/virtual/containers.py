@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from snapedge_hooks.rootfs import LayerRefusedError, RootfsCache, resolve
+from snapedge_hooks.sandbox import ContainerSpec, Mount
+
 from . import kinds
 from .apply import Document
 from .imagepull import Image
 from .objects import ObjectStore
-from .rootfs import LayerRefusedError, RootfsCache, resolve
-from .sandbox import ContainerSpec, Mount
 
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MAX_LINKS = 40

@@ -18,9 +18,10 @@ from typing import IO, Any
 import orjson
 import requests
 
+from snapedge_hooks.rootfs import LayerRefusedError, RootfsCache
+
 from . import manifests
 from .registrystore import is_digest
-from .rootfs import LayerRefusedError, RootfsCache
 
 _REFERENCE = re.compile(
     r"(?P<host>[^/]+)/(?P<name>[a-z0-9._/-]+?)(?::(?P<tag>[\w.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"

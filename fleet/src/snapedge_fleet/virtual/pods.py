@@ -12,16 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from snapedge_hooks.rootfs import LayerRefusedError, RootfsCache
+from snapedge_hooks.sandbox import TERMINATION_LOG, Sandbox
+
 from . import kinds, podstatus, probes
 from .apply import Document
+from .containerruns import Container
 from .containers import ContainerMaker, ContainerRefusedError, config_maps_of
 from .controllers import watched
 from .faults import ClusterFaults
 from .imagepull import Image, ImagePuller, ImagePullError
 from .objects import ObjectStore
 from .podstatus import PodState
-from .rootfs import LayerRefusedError, RootfsCache
-from .sandbox import TERMINATION_LOG, Container, Sandbox
 
 _log = logging.getLogger(__name__)
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from snapedge_hooks.sandbox import find_sandbox
+
 from . import addresses, claims, processes
 from .deviceerrors import (
     AddressTakenError,
@@ -32,7 +34,6 @@ from .deviceerrors import (
 )
 from .devicepaths import DevicePaths
 from .devicerecord import API_PORT, REGISTRY_PORT, DeviceRecord, check_name
-from .sandbox import find_sandbox
 from .shims import snapdsocket
 from .snapdapi import LONGEST_SOCKET_PATH
 from .snaptrees import remove_tree

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import requests
 
-from snapedge_fleet.virtual.sandbox import Bubblewrap
+from snapedge_hooks.sandbox import Bubblewrap
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"

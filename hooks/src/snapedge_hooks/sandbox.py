@@ -1,45 +1,41 @@
-"""Runs a container's process from an image's tree, apart from the machine but on its network.
+"""How to run a container's process from an image's tree, apart from the machine but on its network.
+
+Virtual devices run their pods so, and the builder the server of a model that is tried.
 
 Bubblewrap does it for anyone, root or not: own user, process, IPC and host name namespaces, no capabilities, uid
 65532, the tree read-only, a /proc, /dev and /tmp of its own. Where bubblewrap is missing, root can use chroot: a pod
 then has a tree of its own and less between it and the machine.
 
-Differences from a real pod: the network is the machine's (the pod's address comes in SNAPEDGE_BIND), the root file
-system is always read-only, memory limits are not enforced.
+Differences from a real pod: the network is the machine's (the address to listen on comes in SNAPEDGE_BIND), the root
+file system is always read-only, memory limits are not enforced.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-import orjson
-
-from snapedge_hooks.errors import ExitCode, SnapedgeError
+from .errors import ExitCode, SnapedgeError
 
 USER: Final = 65532
 TERMINATION_LOG = "/dev/termination-log"
 _TMP = "/tmp"  # noqa: S108 - the container's own
-_LOG_LIMIT = 1024 * 1024
 _TRUE_TREE: Final = ("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev")
 
 
 class SandboxMissingError(SnapedgeError):
-    """This machine has nothing to run a pod with."""
+    """This machine has nothing to run an image with."""
 
     exit_code = ExitCode.FAILED
 
     def __init__(self, details: str) -> None:
         super().__init__(
-            "virtual devices cannot run pods here: bubblewrap is missing or may not make user namespaces",
+            "images cannot be run here: bubblewrap is missing or may not make user namespaces",
             details=details,
             resolution="install bubblewrap, or run as root",
         )
@@ -75,7 +71,7 @@ class Sandbox(Protocol):
     def prepare(self, spec: ContainerSpec) -> None:
         """Make on disk what `command` needs; blocks."""
 
-    def command(self, spec: ContainerSpec, info_fd: int) -> list[str]:
+    def command(self, spec: ContainerSpec, info_fd: int | None = None) -> list[str]:
         """The argument list that runs `spec`; the process's id is written to `info_fd`, if the sandbox can."""
 
     @property
@@ -96,12 +92,14 @@ class Bubblewrap:
     def prepare(self, spec: ContainerSpec) -> None:
         """Nothing: the tree is bound as it is."""
 
-    def command(self, spec: ContainerSpec, info_fd: int) -> list[str]:
+    def command(self, spec: ContainerSpec, info_fd: int | None = None) -> list[str]:
         """`bwrap ...` around the container's arguments."""
         isolation = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
         identity = ["--uid", str(USER), "--gid", str(USER), "--cap-drop", "ALL", "--hostname", spec.hostname]
         # As pid 1, like in a pod: the server itself gets SIGTERM, and everything ends with it.
-        life = ["--die-with-parent", "--new-session", "--as-pid-1", "--info-fd", str(info_fd)]
+        life = ["--die-with-parent", "--new-session", "--as-pid-1"]
+        if info_fd is not None:
+            life += ["--info-fd", str(info_fd)]
         view = ["--ro-bind", str(spec.rootfs), "/", "--proc", "/proc", "--dev", "/dev"]
         view += ["--bind", str(spec.termination_log), TERMINATION_LOG]
         if spec.has_tmp:
@@ -143,7 +141,11 @@ class Chroot:
         os.link(spec.termination_log, log)
         os.chown(log, USER, USER)
 
-    def command(self, spec: ContainerSpec, info_fd: int) -> list[str]:  # noqa: ARG002 - chroot becomes the process
+    def command(
+        self,
+        spec: ContainerSpec,
+        info_fd: int | None = None,  # noqa: ARG002 - chroot becomes the process
+    ) -> list[str]:
         """`chroot --userspec ...` around the container's arguments."""
         return [self._program, f"--userspec={USER}:{USER}", "--groups=", str(self._tree(spec)), *spec.arguments]
 
@@ -166,102 +168,6 @@ def find_sandbox(*, search_path: str | None = None) -> Sandbox:
     if os.geteuid() == 0 and chroot is not None:
         return Chroot(chroot)
     raise SandboxMissingError(problem)
-
-
-class Container:
-    """One run of a container's process."""
-
-    def __init__(self, process: asyncio.subprocess.Process, pid: int, log: asyncio.Task[None]) -> None:
-        self._process = process
-        self._pid = pid
-        self._log = log
-
-    @classmethod
-    async def start(cls, sandbox: Sandbox, spec: ContainerSpec, log: Path) -> Container:
-        """Start it; its output is appended to `log`, which is kept below two megabytes."""
-        await asyncio.to_thread(sandbox.prepare, spec)
-        read_end, write_end = os.pipe()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *sandbox.command(spec, write_end),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=dict(spec.environment),
-                pass_fds=[write_end] if sandbox.tells_pid else [],
-                start_new_session=not sandbox.tells_pid,
-            )
-        except BaseException:
-            os.close(read_end)
-            raise
-        finally:
-            os.close(write_end)
-        assert process.stdout is not None
-        writer = asyncio.create_task(_copy_output(process.stdout, log))
-        pid = await _read_pid(read_end)
-        return cls(process, pid if pid is not None else process.pid, writer)
-
-    @property
-    def pid(self) -> int:
-        """The process as the machine sees it."""
-        return self._pid
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._process.returncode is None
-
-    async def wait(self) -> int:
-        """The exit code, 128 + n if signal n ended it."""
-        code = await self._process.wait()
-        await self._log
-        return 128 - code if code < 0 else code
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the container's process."""
-        if self.is_running:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, number)
-
-    async def end(self, grace: float) -> int:
-        """SIGTERM, after `grace` seconds SIGKILL; returns the exit code."""
-        self.signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(grace):
-                return await self.wait()
-        except TimeoutError:
-            return await self.kill()
-
-    async def kill(self) -> int:
-        """SIGKILL now."""
-        self.signal(signal.SIGKILL)
-        return await self.wait()
-
-
-async def _read_pid(read_end: int) -> int | None:
-    """The pid bubblewrap tells, None where nothing was told (it failed, or the sandbox does not tell)."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", buffering=0)
-    )
-    try:
-        told = await reader.readuntil(b"}")
-    except asyncio.IncompleteReadError:
-        return None
-    finally:
-        transport.close()
-    pid: int = orjson.loads(told)["child-pid"]
-    return pid
-
-
-async def _copy_output(source: asyncio.StreamReader, log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    while chunk := await source.read(64 * 1024):
-        if log.exists() and log.stat().st_size + len(chunk) > _LOG_LIMIT:
-            log.replace(log.with_name(f"{log.name}.1"))
-        with log.open("ab") as file:
-            file.write(chunk)
 
 
 def _link(source: str, target: str) -> str:

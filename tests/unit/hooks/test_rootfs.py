@@ -9,7 +9,7 @@ from typing import IO
 
 import pytest
 
-from snapedge_fleet.virtual.rootfs import LayerRefusedError, RootfsCache, resolve, unpack
+from snapedge_hooks.rootfs import LayerRefusedError, RootfsCache, resolve, unpack
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
