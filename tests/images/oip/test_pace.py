@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from snapedge_oip.pace import LIMIT, Pace
+from snapedge_oip.pace import BODY_LIMIT, LIMIT, Pace
 
 
 def test_a_quick_model_runs_on_the_event_loop() -> None:
@@ -38,3 +38,13 @@ def test_a_model_that_turns_slower_moves_without_an_outlier() -> None:
     for _ in range(32):
         pace.observe(LIMIT * 2)
     assert not pace.inline
+
+
+def test_large_bodies_are_measured_by_themselves_and_begin_in_the_workers() -> None:
+    pace = Pace(LIMIT / 100)
+    assert (pace.allows(BODY_LIMIT), pace.allows(600_000)) == (True, False)
+    for _ in range(60):
+        pace.observe(LIMIT / 10, 600_000)
+    assert (pace.allows(600_000), pace.allows(1_000_000), pace.allows(2_000_000)) == (True, True, False)
+    pace.observe(1.0, 600_000)
+    assert (pace.allows(600_000), pace.inline) == (False, True)

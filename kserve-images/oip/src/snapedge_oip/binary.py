@@ -14,6 +14,8 @@ from .errors import RequestError
 
 LENGTH_BYTES = 4
 
+_COPIED = 16 * 1024
+
 
 def from_bytes(name: str, datatype: Datatype, shape: list[int], count: int, raw: memoryview) -> Array:
     """The array in raw bytes, without a copy where alignment allows.
@@ -36,9 +38,12 @@ def from_bytes(name: str, datatype: Datatype, shape: list[int], count: int, raw:
     return values.reshape(shape)
 
 
-def to_bytes(values: Array) -> bytes:
-    """An array as raw bytes."""
+def to_bytes(values: Array) -> bytes | memoryview:
+    """An array as raw bytes; of numbers that lie as they travel, these themselves."""
     if values.dtype != BYTES.dtype:
+        # A view costs more than a copy of a few numbers, and an empty one cannot be cast.
+        if values.nbytes > _COPIED and values.flags.c_contiguous:
+            return values.reshape(-1).view(np.uint8).data
         return values.tobytes()
     pieces: list[bytes] = []
     for item in values.ravel().tolist():

@@ -15,7 +15,7 @@ _WINDOW = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 _RAW_DEFLATE = -15
 
 
-def decode(encoding: bytes, body: bytes, limit: int) -> bytes:
+def decode(encoding: bytes, body: bytes | memoryview, limit: int) -> bytes | memoryview:
     """A request's body without its encoding.
 
     Raises:
@@ -64,7 +64,7 @@ def choose(accepted: bytes) -> bytes | None:
     return best[1] if best else None
 
 
-def encode(encoding: bytes, body: bytes) -> bytes:
+def encode(encoding: bytes, *pieces: bytes | memoryview) -> bytes:
     """A response's body in an encoding that `choose` chose."""
     encoder = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW[encoding])
-    return encoder.compress(body) + encoder.flush()
+    return b"".join([*map(encoder.compress, pieces), encoder.flush()])

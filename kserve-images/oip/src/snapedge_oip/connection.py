@@ -22,6 +22,8 @@ import httptools
 
 from . import service, wire
 from .errors import BusyError
+from .knownheads import END, KnownHead
+from .largebody import LEAST, LargeBody
 from .limits import LEAST_RATE, LINGER, PIPELINED
 from .pool import Job
 from .responses import Response, failure
@@ -54,6 +56,8 @@ class Connection(asyncio.Protocol):
         self._eof = False  # the client sends nothing more
         self._paused_since: float | None = None  # the client does not read
         self._broken = False  # a refusal is on its way, nothing more is believed
+        self._large: LargeBody | None = None  # where the body of this request is going
+        self._complete: KnownHead | None = None  # of the first message of this read
         self._measuring = False  # whether heads can be too long for one read
         self._begin(b"")
         self._receiving = False
@@ -79,9 +83,30 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, which calls the `on_` methods below."""
+        front = self._front
+        end = data.find(END) + len(END)
+        known = front.known.get(data[:end])
+        if known is not None and known.length == len(data) - end and self.is_idle and not self._broken:
+            size = known.length
+            if front.buffered + size <= front.limits.max_buffered:
+                self._held += size
+                front.buffered += size
+                self._take(Request(known.method, known.target, known.headers, data[end:]), known.keep)
+                return
         if self._closing or self._broken:
             return
+        begins = not self._receiving
+        if not self._parse(data):
+            return
+        if self._large is not None:
+            self._give_way(self._large)
+        elif begins and self._complete is not None and not self._receiving:
+            front.known.learn(data, self._complete)
+
+    def _parse(self, data: bytes) -> bool:
+        """Feeds the parser; False where that ends the connection."""
         limit = self._front.limits.max_header
+        self._complete = None
         # A head that comes in several reads counts by reads, one that comes in a long read by its parts.
         split = self._receiving and not self._head_done
         self._measuring = not split and len(data) > limit
@@ -92,7 +117,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             # No protocol but ours is spoken here: the request is answered, what follows it cannot be understood.
             self._end_after_answers()
-            return
+            return False
         except httptools.HttpParserError as error:
             if self._refusal is None and not self._closing:
                 self._refusal = failure(f"the request is not HTTP/1.1: {error}", HTTPStatus.BAD_REQUEST)
@@ -100,6 +125,7 @@ class Connection(asyncio.Protocol):
             self._refusal = self._head_too_long()
         if self._refusal is not None and not self._closing:
             self._break(self._refusal)
+        return not (self._closing or self._broken)
 
     def eof_received(self) -> bool:
         """Keeps a half-closed connection for the answers that it still waits for."""
@@ -114,6 +140,7 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         # The parser holds this object, which holds the parser: without this only the collector would end them.
         del self._parser
+        self._large = None
         self._front.forget(self)
         self._release(self._held)
 
@@ -160,6 +187,9 @@ class Connection(asyncio.Protocol):
         if length is not None and length.isdigit() and int(length[:18]) > self._front.limits.max_body:
             self._refusal = self._refusal or self._body_too_long()
             return
+        if length is not None and length.isdigit() and int(length) >= LEAST:
+            tensors = headers.get(service.HEADER_LENGTH, b"")
+            self._large = LargeBody(self, int(length), int(tensors[:18]) if tensors.isdigit() else 0)
         if not headers:
             return
         expected = headers.pop(b"expect", None)
@@ -177,7 +207,9 @@ class Connection(asyncio.Protocol):
         if self._size > self._front.limits.max_body:
             self._refusal = self._body_too_long()
         elif self._front.buffered > self._front.limits.max_buffered:
-            self._refusal = failure("too much is being sent", HTTPStatus.SERVICE_UNAVAILABLE, service.RETRY)
+            self._refusal = self._too_much()
+        elif self._large is not None:
+            self._large.add(body)
         elif not self._body:
             self._body = body
         elif isinstance(self._body, bytes):
@@ -190,7 +222,11 @@ class Connection(asyncio.Protocol):
         if self._refusal is not None or self._closing:
             return
         self._receiving = False
-        body = self._body if isinstance(self._body, bytes) else b"".join(self._body)
+        body: bytes | memoryview
+        if self._large is not None:
+            body, self._large = self._large.body, None
+        else:
+            body = b"".join(self._body) if isinstance(self._body, list) else self._body
         self._body = b""
         parser = self._parser
         headers = self._headers
@@ -199,10 +235,40 @@ class Connection(asyncio.Protocol):
             # Only with that header does HTTP/1.0 keep connections, and then it wants to be told; it is not worth it.
             keep = parser.get_http_version() == "1.1"
         request = Request(parser.get_method(), self._target, headers, body)
+        if self._complete is None:
+            self._complete = KnownHead(request.method, request.target, headers, self._size, keep)
         if self._job is None and not self._waiting and self._paused_since is None:
             self._take(request, keep)
         else:
             self._enqueue(request, keep)
+
+    # What a large body tells, which reads for itself.
+
+    def _give_way(self, reader: asyncio.BaseProtocol) -> None:
+        """Lets something else read from the transport, or this connection again."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            # The transport chooses how to read when it begins to.
+            transport.pause_reading()
+            transport.set_protocol(reader)
+            self._listen()
+
+    def body_grew(self, size: int) -> None:
+        """So many bytes have come."""
+        front = self._front
+        self._size += size
+        self._held += size
+        front.buffered += size
+        assert self._large is not None
+        if self._closing:
+            return
+        if front.buffered > front.limits.max_buffered:
+            self._break(self._too_much())
+        elif self._large.is_whole:
+            self._give_way(self)
+            self.on_message_complete()
+            # The old one waits for a body that it will not see.
+            self._parser = httptools.HttpRequestParser(self)
 
     # What the front asks.
 
@@ -256,7 +322,13 @@ class Connection(asyncio.Protocol):
     def _break(self, response: Response) -> None:
         """Answers what cannot be believed, in its turn, and believes nothing more."""
         self._broken = True
-        self._receiving = False
+        if self._receiving:
+            self._receiving = False
+            self._body = b""
+            self._release(self._size)
+        if self._large is not None:
+            self._large = None
+            self._give_way(self)
         self._enqueue(response, False)
 
     def _take(self, item: Request | Response, keep: bool) -> None:
@@ -307,10 +379,10 @@ class Connection(asyncio.Protocol):
         if not transport.is_closing():
             if request.method == b"HEAD":
                 transport.write(head)
-            elif len(response.body) <= _TOGETHER:
+            elif len(response.body) <= _TOGETHER and not response.tail:
                 transport.write(head + response.body)
             else:
-                transport.writelines((head, response.body))
+                transport.writelines((head, response.body, *response.tail))
         self._since = self._now()
         if not keep:
             self._closing = True
@@ -337,6 +409,9 @@ class Connection(asyncio.Protocol):
     def _release(self, size: int) -> None:
         self._held -= size
         self._front.buffered -= size
+
+    def _too_much(self) -> Response:
+        return failure("too much is being sent", HTTPStatus.SERVICE_UNAVAILABLE, service.RETRY)
 
     def _head_too_long(self) -> Response:
         message = f"the request line and headers are longer than {self._front.limits.max_header} bytes"

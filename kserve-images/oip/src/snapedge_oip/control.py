@@ -28,12 +28,13 @@ def index(repository: Repository, *, only_ready: bool = False) -> list[dict[str,
     return entries
 
 
-def body(content: bytes) -> dict[str, Any]:
+def body(content: bytes | memoryview) -> dict[str, Any]:
     """The body of a repository request; what is in it besides `ready` changes nothing here.
 
     Raises:
         RequestError: it is neither empty nor a JSON object.
     """
+    content = bytes(content)
     if not content.strip():
         return {}
     try:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 from .connection import Connection
+from .knownheads import KnownHeads
 from .limits import Limits
 from .pool import Pool
 from .service import Service
@@ -21,6 +22,7 @@ class Front:
         buffered: bytes of bodies held at the moment.
         draining: whether every answer closes its connection.
         heads: of answers.
+        known: heads of requests that came before.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, service: Service, pool: Pool, limits: Limits) -> None:
@@ -31,6 +33,7 @@ class Front:
         self.buffered = 0
         self.draining = False
         self.heads = Heads()
+        self.known = KnownHeads()
         self._connections: set[Connection] = set()
         self._empty: asyncio.Event = asyncio.Event()
         self._empty.set()

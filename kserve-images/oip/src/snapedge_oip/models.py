@@ -47,7 +47,7 @@ class Model:
         object.__setattr__(self, "encoder", Encoder(self.folder.name, self.folder.version))
         object.__setattr__(self, "_is_batched", self.session.signature.inputs[0].shape[:1] == (-1,))
 
-    def infer(self, body: bytes, header_length: int | None) -> Response:
+    def infer(self, body: bytes | memoryview, header_length: int | None) -> Response:
         """The answer to the body of an infer request.
 
         Raises:
@@ -68,12 +68,16 @@ class Model:
             self.statistics.fail(perf_counter() - start)
             raise
         total = perf_counter() - start
-        self.pace.observe(total)
+        self.pace.observe(total, len(body))
         self.statistics.succeed(self._rows(request), parsed - start, computed - parsed, total)
         return response
 
-    def compute(self, request: InferRequest) -> Sequence[Array]:
+    def compute(self, request: InferRequest, size: int) -> Sequence[Array]:
         """The arrays of a request's outputs, for the protocols that have a coding of their own.
+
+        Args:
+            request: what is asked.
+            size: bytes that it came in.
 
         Raises:
             PredictionError: the runtime failed.
@@ -85,7 +89,7 @@ class Model:
             self.statistics.fail(perf_counter() - start)
             raise
         total = perf_counter() - start
-        self.pace.observe(total)
+        self.pace.observe(total, size)
         self.statistics.succeed(self._rows(request), 0.0, total, total)
         return arrays
 

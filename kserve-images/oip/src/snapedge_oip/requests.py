@@ -42,7 +42,7 @@ class InferRequest(NamedTuple):
     binary: tuple[bool, ...]
 
 
-def parse(signature: Signature, body: bytes, header_length: int | None) -> InferRequest:
+def parse(signature: Signature, body: bytes | memoryview, header_length: int | None) -> InferRequest:
     """The request in a body.
 
     Args:
@@ -55,8 +55,10 @@ def parse(signature: Signature, body: bytes, header_length: int | None) -> Infer
     """
     if header_length == 0:
         return _raw(signature, body)
-    text, tail = body, _NOTHING
-    if header_length is not None:
+    tail = _NOTHING
+    if header_length is None:
+        text = body if type(body) is bytes else bytes(body)
+    else:
         if header_length > len(body):
             raise RequestError(f"Inference-Header-Content-Length is {header_length}, the body has {len(body)} bytes")
         view = memoryview(body)
@@ -155,7 +157,7 @@ def _outputs(signature: Signature, wanted: object, default: bool) -> tuple[tuple
     return tuple(specs.values()), tuple(flags)
 
 
-def _raw(signature: Signature, body: bytes) -> InferRequest:
+def _raw(signature: Signature, body: bytes | memoryview) -> InferRequest:
     if len(signature.inputs) != 1:
         raise RequestError(f"a raw binary request has one input, the model takes {len(signature.inputs)}")
     spec = signature.inputs[0]
@@ -169,7 +171,7 @@ def _raw(signature: Signature, body: bytes) -> InferRequest:
         if any(size != 1 for size in shape):
             raise RequestError(f"input '{spec.name}': a raw binary request carries one string, the model takes {shape}")
         element = np.empty(1, dtype=object)
-        element[0] = body
+        element[0] = bytes(body)
         return InferRequest(None, {spec.name: element.reshape(shape)}, outputs, flags)
     if len(shape) == 1 and spec.shape[0] == -1:
         # The only dimension is free, so there is no batch to be one of: the body says how many.

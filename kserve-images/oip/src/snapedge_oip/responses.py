@@ -17,6 +17,8 @@ OCTETS = b"application/octet-stream"
 
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _SHAPES = 256
+_TOGETHER = 64 * 1024
+"""Bytes of tensors up to which copying them behind their JSON is cheaper than a write of several pieces."""
 
 
 class Response(NamedTuple):
@@ -24,15 +26,22 @@ class Response(NamedTuple):
 
     Attributes:
         status: HTTP's.
-        body: whole.
+        body: whole, but for `tail`.
         content_type: of the body.
         headers: further headers, as on the wire.
+        tail: large tensors behind the body, where the runtime wrote them; nobody writes there any more.
     """
 
     status: int
     body: bytes
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    tail: tuple[memoryview, ...] = ()
+
+    @property
+    def whole(self) -> bytes:
+        """Body and tail in one piece."""
+        return b"".join((self.body, *self.tail)) if self.tail else self.body
 
 
 def document(content: object, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Response:
@@ -95,12 +104,14 @@ class Encoder:
 
     def _binary(self, request: InferRequest, arrays: Sequence[Array]) -> Response:
         outputs: list[dict[str, Any]] = []
-        raw: list[bytes] = []
+        raw: list[bytes | memoryview] = []
+        size = 0
         for spec, values, as_binary in zip(request.outputs, arrays, request.binary, strict=True):
             output: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype.name, "shape": values.shape}
             if as_binary:
                 piece = binary.to_bytes(values)
                 output["parameters"] = {"binary_data_size": len(piece)}
+                size += len(piece)
                 raw.append(piece)
             else:
                 output["data"] = tensors.to_json(values)
@@ -108,4 +119,6 @@ class Encoder:
         head = self._head if request.id is None else self._head | {"id": request.id}
         text = orjson.dumps(head | {"outputs": outputs})
         length = (b"Inference-Header-Content-Length", b"%d" % len(text))
-        return Response(200, b"".join((text, *raw)), OCTETS, (length,))
+        if size <= _TOGETHER:
+            return Response(200, b"".join((text, *raw)), OCTETS, (length,))
+        return Response(200, text, OCTETS, (length,), tuple(memoryview(piece) for piece in raw))

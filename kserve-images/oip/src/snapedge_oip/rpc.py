@@ -19,7 +19,6 @@ import orjson
 from . import control, rpcmessages
 from .errors import BusyError, PredictionError, RequestError
 from .models import Model
-from .pace import BODY_LIMIT
 from .pool import Pool
 from .proto import open_inference_pb2 as messages
 from .responses import Response
@@ -156,7 +155,7 @@ class RpcFront:
 
     async def _infer(self, request: messages.ModelInferRequest) -> messages.ModelInferResponse:
         model = self._model(request.model_name, request.model_version)
-        if model.pace.inline and request.ByteSize() <= BODY_LIMIT:
+        if model.pace.allows(request.ByteSize()):
             return _computed(model, request)
         answer = await self._worked(lambda: _attempted(model, request))
         if isinstance(answer, Exception):
@@ -208,7 +207,7 @@ def _attempted(model: Model, request: messages.ModelInferRequest) -> messages.Mo
     folder = model.folder
     try:
         parsed = rpcmessages.parse(model.session.signature, request)
-        return rpcmessages.answer(folder.name, folder.version, parsed, model.compute(parsed))
+        return rpcmessages.answer(folder.name, folder.version, parsed, model.compute(parsed, request.ByteSize()))
     except RequestError as error:
         return _Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error))
     except PredictionError as error:

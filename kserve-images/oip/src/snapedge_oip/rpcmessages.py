@@ -86,7 +86,7 @@ def answer(name: str, version: str, request: InferRequest, arrays: Sequence[Arra
     response = messages.ModelInferResponse(model_name=name, model_version=version, id=request.id or "")
     for spec, values in zip(request.outputs, arrays, strict=True):
         response.outputs.add(name=spec.name, datatype=spec.datatype.name, shape=values.shape)
-        response.raw_output_contents.append(binary.to_bytes(values))
+        response.raw_output_contents.append(bytes(binary.to_bytes(values)))
     return response
 
 

@@ -45,7 +45,7 @@ class Request(NamedTuple):
     method: bytes
     target: bytes
     headers: Mapping[bytes, bytes]
-    body: bytes
+    body: bytes | memoryview
 
 
 class Service:
@@ -93,8 +93,8 @@ class Service:
             return self._finished(request, found)
         if route.kind is Kind.V1_PREDICT:
             work = partial(self._infer, found, request, predict=True)
-            return work() if found.pace.inline and len(request.body) <= BODY_LIMIT else work
-        if not found.pace.inline or len(request.body) > BODY_LIMIT or CONTENT_ENCODING in request.headers:
+            return work() if found.pace.allows(len(request.body)) else work
+        if not found.pace.allows(len(request.body)) or CONTENT_ENCODING in request.headers:
             return partial(self._infer, found, request)
         return self._infer(found, request)
 
@@ -175,7 +175,9 @@ class Service:
             return self._finished(request, failure(str(error), error.status, error.headers))
         return self._finished(request, self._computed(model, body, length, predict=predict))
 
-    def _computed(self, model: Model, body: bytes, header_length: int | None, *, predict: bool = False) -> Response:
+    def _computed(
+        self, model: Model, body: bytes | memoryview, header_length: int | None, *, predict: bool = False
+    ) -> Response:
         try:
             return _predicted(model, body) if predict else model.infer(body, header_length)
         except RequestError as error:
@@ -202,17 +204,18 @@ class Service:
         request_id = headers.get(REQUEST_ID)
         if request_id is not None and len(request_id) <= _REQUEST_ID_LIMIT and request_id.isascii():
             added += ((b"X-Request-Id", request_id),)
-        if ACCEPT_ENCODING in headers and len(body) >= compression.SMALLEST:
+        tail = response.tail
+        if ACCEPT_ENCODING in headers and (tail or len(body) >= compression.SMALLEST):
             encoding = compression.choose(headers[ACCEPT_ENCODING])
             if encoding is not None:
-                body = compression.encode(encoding, body)
+                body, tail = compression.encode(encoding, body, *tail), ()
                 added += ((b"Content-Encoding", encoding), (b"Vary", b"Accept-Encoding"))
-        return Response(response.status, body, response.content_type, added)
+        return Response(response.status, body, response.content_type, added, tail)
 
 
-def _predicted(model: Model, body: bytes) -> Response:
+def _predicted(model: Model, body: bytes | memoryview) -> Response:
     request = v1.parse(model.session.signature, body)
-    return Response(200, v1.encode(request, model.compute(request)))
+    return Response(200, v1.encode(request, model.compute(request, len(body))))
 
 
 def _header_length(value: bytes | None) -> int | None:

@@ -26,7 +26,7 @@ from .signature import Signature, TensorSpec
 _DEPTH = 32
 
 
-def parse(signature: Signature, body: bytes) -> InferRequest:
+def parse(signature: Signature, body: bytes | memoryview) -> InferRequest:
     """The request in a V1 body.
 
     Raises:

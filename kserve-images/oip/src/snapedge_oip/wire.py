@@ -32,7 +32,10 @@ class Heads:
             start = self._starts[key] = self._start(*key)
         if response.headers:
             start += b"".join([b"%b: %b\r\n" % header for header in response.headers])
-        return b"%bContent-Length: %d\r\n\r\n" % (start, len(response.body))
+        size = len(response.body)
+        for piece in response.tail:
+            size += piece.nbytes
+        return b"%bContent-Length: %d\r\n\r\n" % (start, size)
 
     def _start(self, status: int, content_type: bytes, keep: bool) -> bytes:
         close = b"" if keep else b"Connection: close\r\n"
