@@ -17,7 +17,7 @@ from .buildrecord import BuildRecord
 from .cache import Cache
 from .declaration import ModelDeclaration
 from .errors import BuilderError
-from .executor import BuiltSnaps, Doors
+from .executor import BuiltSnaps, Doors, LaidOutModel
 from .observation import ModelObservation, RuntimeObservation, RuntimeSource
 from .packed import PackedSnap, replace_file
 from .plan import ActionKind, BuildPlan
@@ -35,6 +35,15 @@ class NotAProjectError(BuilderError):
             f"{folder} holds neither {declaration.FILE_NAME} nor {runtimes.FILE_NAME}",
             resolution="name a folder that does, or make one: builder new FOLDER --model FILE",
         )
+
+
+class NoModelError(BuilderError):
+    """A model is wanted, and there is none."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} holds no model", resolution="name the folder or the snap of a model")
 
 
 class RuntimeFolderMissingError(BuilderError):
@@ -142,6 +151,22 @@ def build(request: BuildRequest, *, cache: Cache, source: RuntimeSource, progres
         record_path=record_path,
         warnings=tuple(_warnings(seen, built)),
     )
+
+
+def lay_out(
+    request: BuildRequest, *, cache: Cache, source: RuntimeSource, progress: Progress
+) -> tuple[ModelObservation, LaidOutModel]:
+    """Bring a model folder as far as its layers: nothing is proved, packed or written to the output folder.
+
+    Raises:
+        BuilderError: the folder holds no model that can be built.
+    """
+    seen = _observe(request, cache, source)
+    if not isinstance(seen, ModelObservation):
+        raise NoModelError(request.folder.name)
+    plan = _plan(seen).only(ActionKind.CHECK_MODEL, ActionKind.BUILD_RUNTIME, ActionKind.WRITE_LAYER)
+    doors = Doors(cache=cache, runtimes=source, output=request.output.absolute(), progress=progress)
+    return seen, executor.lay_out(seen, plan, doors, ship_failing=False)
 
 
 def _observe(request: BuildRequest, cache: Cache, source: RuntimeSource) -> ModelObservation | RuntimeObservation:

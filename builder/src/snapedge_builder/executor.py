@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from snapedge_hooks.images import ModelLayer
 from snapedge_hooks.vocabulary import Architecture
 
 from . import layers, modelfile, observation, packed, proof
@@ -59,6 +60,21 @@ class BuiltSnaps:
     snaps: tuple[PackedSnap, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaidOutModel:
+    """A model and its runtimes as layers in the cache, before anything is packed.
+
+    Attributes:
+        proof: as in `BuiltSnaps`.
+        layer: the model's; its tar is a blob of the cache.
+    """
+
+    model: ModelFacts
+    proof: Proof | None
+    layer: ModelLayer
+    runtimes: dict[Architecture, BuiltLayers]
+
+
 def build_model(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_failing: bool) -> BuiltSnaps:
     """Carry out the plan of a model folder.
 
@@ -75,12 +91,20 @@ def build_model(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_f
         SamplesFailedError: the model answers its samples wrongly, and nobody overruled that.
     """
     with _assembler(plan) as assembler:
-        return _build_model(seen, plan, doors, assembler, ship_failing=ship_failing)
+        laid = lay_out(seen, plan, doors, ship_failing=ship_failing)
+        contents = [
+            observation.model_content(
+                seen.declaration, laid.model, laid.layer, laid.runtimes[target.architecture], doors.cache
+            )
+            for target in seen.targets
+        ]
+        found = {target.architecture: target.snap for target in seen.targets}
+        snaps = _snaps(contents, found, plan, doors, assembler)
+    return BuiltSnaps(model=laid.model, proof=laid.proof, runtimes=laid.runtimes, snaps=snaps)
 
 
-def _build_model(
-    seen: ModelObservation, plan: BuildPlan, doors: Doors, assembler: Assembler | None, *, ship_failing: bool
-) -> BuiltSnaps:
+def lay_out(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_failing: bool) -> LaidOutModel:
+    """Carry out the plan of a model folder up to its layers; the arguments and errors are those of `build_model`."""
     path = seen.declaration.model_path
     model = seen.model
     if plan.has(ActionKind.CHECK_MODEL) or model is None:
@@ -106,14 +130,7 @@ def _build_model(
         doors.progress.done("model layer", f"{layer.size / 1e6:.2f} MB")
     if modelfile.model_digest(path) != model.digest:
         raise ModelRefusedError(path.name, "changed while it was built", resolution="build again")
-    contents = [
-        observation.model_content(seen.declaration, model, layer, runtimes[target.architecture], doors.cache)
-        for target in seen.targets
-    ]
-    found = {target.architecture: target.snap for target in seen.targets}
-    return BuiltSnaps(
-        model=model, proof=shown, runtimes=runtimes, snaps=_snaps(contents, found, plan, doors, assembler)
-    )
+    return LaidOutModel(model=model, proof=shown, layer=layer, runtimes=runtimes)
 
 
 def build_runtime(seen: RuntimeObservation, plan: BuildPlan, doors: Doors) -> BuiltSnaps:

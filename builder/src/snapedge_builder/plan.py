@@ -13,7 +13,7 @@ Pure: it reads and writes nothing. Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from snapedge_hooks.vocabulary import Architecture
@@ -86,6 +86,10 @@ class BuildPlan:
     def is_idle(self) -> bool:
         """Whether there is nothing to do."""
         return all(action.skip for action in self.actions)
+
+    def only(self, *kinds: ActionKind) -> BuildPlan:
+        """The same plan with the actions of these kinds alone."""
+        return replace(self, actions=tuple(action for action in self.actions if action.kind in kinds))
 
     def has(self, kind: ActionKind, architecture: Architecture | None = None) -> bool:
         """Whether an action of that kind, for that architecture, is to be done."""

@@ -7,14 +7,16 @@ stumbles over it.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import stat
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Digest
@@ -22,6 +24,9 @@ from snapedge_hooks.vocabulary import Digest
 from . import processes
 from .containercheck import Entry
 from .errors import BuilderError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAX_READ = 64 * 1024 * 1024
 """Largest file read whole: documents, samples; layers are only hashed."""
@@ -122,6 +127,19 @@ class SnapFile:
         for chunk in self._chunks(name, self._file(name).size):
             target.write(chunk)
 
+    @contextmanager
+    def opened(self, name: str) -> Iterator[IO[bytes]]:
+        """One file, however large, to be read from front to back; cut short where the snap is damaged.
+
+        Raises:
+            SnapFileError: it is not there or is no plain file.
+        """
+        chunks = self._chunks(name, self._file(name).size)
+        try:
+            yield io.BufferedReader(_Chunks(chunks), _CHUNK)
+        finally:
+            chunks.close()
+
     def _file(self, name: str) -> Entry:
         entry = self.entries.get(name)
         if entry is None:
@@ -130,7 +148,7 @@ class SnapFile:
             raise SnapFileError(self.path.name, f"{name} is not a plain file")
         return entry
 
-    def _chunks(self, name: str, size: int) -> Iterator[bytes]:
+    def _chunks(self, name: str, size: int) -> Generator[bytes]:
         # unsquashfs takes names as shell patterns.
         pattern = re.sub(r"([*?\[\\])", r"\\\1", name)
         process = subprocess.Popen(
@@ -154,6 +172,26 @@ class SnapFile:
                 f"{name} is damaged: {seen} of its {size} bytes can be read",
                 resolution="fetch it again",
             )
+
+
+class _Chunks(io.RawIOBase):
+    """Pieces of whatever size as a file."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        if not self._left:
+            self._left = memoryview(next(self._chunks, b""))
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._left))
+        target[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
 
 
 def _check_superblock(path: Path) -> int:

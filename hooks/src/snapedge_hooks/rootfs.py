@@ -21,7 +21,9 @@ import tarfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import IO, Final, cast
+
+from .blobs import Readable
 
 _MOUNT_POINTS: Final = ("dev", "etc", "proc", "run", "sys", "tmp", "var/tmp")
 _WHITEOUT = ".wh."
@@ -43,7 +45,7 @@ class RootfsCache:
         """Whether this layer was unpacked before, by whichever device."""
         return self._layer(diff_id).is_dir()
 
-    def add_layer(self, diff_id: str, open_archive: Callable[[], contextlib.AbstractContextManager[IO[bytes]]]) -> None:
+    def add_layer(self, diff_id: str, open_archive: Callable[[], contextlib.AbstractContextManager[Readable]]) -> None:
         """Unpack a layer unless it is there; `open_archive` gives its tar, verified by the caller."""
         with self._lock(diff_id):
             if self.has_layer(diff_id):
@@ -117,11 +119,12 @@ def resolve(root: Path, name: str) -> Path:
     return path
 
 
-def unpack(archive: IO[bytes], folder: Path) -> None:
+def unpack(archive: Readable, folder: Path) -> None:
     """Unpack a tar, compressed or not, into an empty folder."""
     directories: list[tuple[Path, int]] = []
     try:
-        with tarfile.open(fileobj=archive, mode="r|*") as tar:
+        # A stream is only ever read, from front to back.
+        with tarfile.open(fileobj=cast("IO[bytes]", archive), mode="r|*") as tar:
             for member in tar:
                 target = _place(folder, member.name)
                 if target == folder:

@@ -109,6 +109,19 @@ class Sample:
         found = (self._deviation(expected, answer.get(expected.tensor.name)) for expected in self.outputs)
         return tuple(deviation for deviation in found if deviation is not None)
 
+    def errors(self, answer: Mapping[str, Tensor]) -> dict[str, float]:
+        """The largest |got - want| of each output that can be compared: there, of the right shape and datatype.
+
+        It is infinite where no number says how far apart two elements are.
+        """
+        found = {}
+        for expected in self.outputs:
+            want, got = expected.tensor, answer.get(expected.tensor.name)
+            if got is not None and (got.datatype, got.shape) == (want.datatype, want.shape):
+                pairs = zip(got.data, want.data, strict=True)
+                found[want.name] = max((_distance(one, other, expected)[0] for one, other in pairs), default=0.0)
+        return found
+
     def _deviation(self, expected: ExpectedTensor, got: Tensor | None) -> Deviation | None:
         want = expected.tensor
 

@@ -59,3 +59,25 @@ def test_walking_on_from_part_to_part_every_sample_has_its_turn(size: int, count
     for turn in range(-(-size // count)):
         asked |= {each.name for each in samples.part(start + turn * count, count).samples}
     assert len(asked) == size
+
+
+def test_errors_are_told_of_right_answers_too_and_of_nothing_that_cannot_be_compared() -> None:
+    def tensor(name: str, datatype: str, data: list[object]) -> dict[str, object]:
+        return {"name": name, "datatype": datatype, "shape": [len(data)], "data": data}
+
+    want = [
+        {**tensor("a", "FP32", [1.0, 2.0]), "atol": 1},
+        tensor("b", "BYTES", ["x", "y"]),
+        tensor("c", "INT64", [1]),
+        tensor("d", "INT64", [1]),
+    ]
+    sample = {"name": "s", "request": {"inputs": [tensor("x", "FP32", [1.0])]}, "expect": {"outputs": want}}
+    (read,) = SampleSet.parse(json.dumps({"format": 1, "samples": [sample]}).encode()).samples
+    got = [
+        tensor("a", "FP32", [1.0, 2.5]),
+        tensor("b", "BYTES", ["x", "z"]),
+        tensor("c", "INT32", [1]),
+        tensor("d", "INT64", [1]),
+    ]
+    answer = parse_answer(json.dumps({"outputs": got}).encode())
+    assert read.errors(answer) == {"a": 0.5, "b": float("inf"), "d": 0.0}
