@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from snapedge_oip import settings
 from snapedge_oip.gate import Gate
 from snapedge_oip.log import LogFormat
 from snapedge_oip.settings import Settings
+
+README = Path(__file__).parents[3] / "kserve-images" / "oip" / "README.md"
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -55,3 +58,15 @@ def test_what_is_wrong_is_a_usage_error(
 @pytest.mark.parametrize(("text", "expected"), [("64MiB", 67108864), ("1GB", 10**9), ("10", 10), ("1.5kB", 1500)])
 def test_sizes(text: str, expected: int) -> None:
     assert settings.size(text) == expected
+
+
+def test_the_readme_has_every_flag_with_its_variable_and_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        settings.parse("server", ["--help"], {})
+    told = dict(re.findall(r"--([a-z-]+) VALUE.*?\(or\s+(SNAPEDGE_[A-Z_]+)\)", capsys.readouterr().out, re.DOTALL))
+    rows = re.findall(r"(?m)^\| `--([a-z-]+)` \| `(SNAPEDGE_[A-Z_]+)` \| (\S+)", README.read_text())
+    assert {flag: variable for flag, variable, _ in rows} == told
+    for flag, _, default in rows:
+        shown = default if default[0].isascii() and default != "the" else ""
+        given = ["--model-dir", "/m", *([f"--{flag}", shown] if shown else [])]
+        assert settings.parse("server", given, {}) == Settings(model_dir=Path("/m")), flag

@@ -340,7 +340,7 @@ class Connection(asyncio.Protocol):
             self._send(item, answer, keep)
             return
         try:
-            self._job = self._front.pool.submit(answer, partial(self._computed, item))
+            self._job = self._front.begin(answer, partial(self._computed, item))
             self._job_keep = keep
         except BusyError as error:
             self._send(item, failure(str(error), HTTPStatus.SERVICE_UNAVAILABLE, service.RETRY), keep)

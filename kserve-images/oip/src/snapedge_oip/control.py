@@ -81,28 +81,37 @@ def unload(repository: Repository, name: str) -> Response:
 
 
 def configuration(model: Model) -> dict[str, Any]:
-    """What the model is, in the words of Triton's configuration; shapes whole, so `max_batch_size` is 0."""
+    """What the model is, in the words of Triton's configuration.
+
+    Shapes are whole where each request runs alone, so that `max_batch_size` is 0; where requests run together, Triton
+    leaves out the first dimension.
+    """
     signature = model.session.signature
+    batching = model.batching
+    first = 0 if batching is None else 1
 
     def tensors(specs: Any) -> list[dict[str, Any]]:
         return [
             {
                 "name": spec.name,
                 "data_type": "TYPE_STRING" if spec.datatype is BYTES else f"TYPE_{spec.datatype.name}",
-                "dims": list(spec.shape),
+                "dims": list(spec.shape[first:]),
             }
             for spec in specs
         ]
 
-    return {
+    found: JsonObject = {
         "name": model.folder.name,
         "platform": model.platform,
         "backend": model.platform.partition("_")[0],
-        "max_batch_size": 0,
+        "max_batch_size": 0 if batching is None else batching.rows,
         "input": tensors(signature.inputs),
         "output": tensors(signature.outputs),
         "default_model_filename": model.folder.file.name,
     }
+    if batching is not None:
+        found["dynamic_batching"] = {"max_queue_delay_microseconds": round(batching.delay * 1e6)}
+    return found
 
 
 def statistics(models: list[Model]) -> dict[str, Any]:
@@ -117,7 +126,7 @@ def _statistics(model: Model) -> dict[str, Any]:
         return {"count": count, "ns": round(seconds * 1e9)}
 
     done = counts.succeeded
-    output = max(0.0, counts.seconds - counts.input_seconds - counts.infer_seconds)
+    output = max(0.0, counts.seconds - counts.queue_seconds - counts.input_seconds - counts.infer_seconds)
     return {
         "name": model.folder.name,
         "version": model.folder.version,
@@ -127,12 +136,15 @@ def _statistics(model: Model) -> dict[str, Any]:
         "inference_stats": {
             "success": duration(done, counts.seconds),
             "fail": duration(counts.failed, counts.failed_seconds),
-            "queue": duration(done, 0.0),
+            "queue": duration(done, counts.queue_seconds),
             "compute_input": duration(done, counts.input_seconds),
             "compute_infer": duration(done, counts.infer_seconds),
             "compute_output": duration(done, output),
             "cache_hit": duration(0, 0.0),
             "cache_miss": duration(0, 0.0),
         },
-        "batch_stats": [],
+        "batch_stats": [
+            {"batch_size": rows, "compute_infer": duration(count, seconds)}
+            for rows, (count, seconds) in sorted(counts.batches.items())
+        ],
     }

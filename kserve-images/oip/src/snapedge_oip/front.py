@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
+from .batching import Asked, Batches
 from .connection import Connection
 from .knownheads import KnownHeads
 from .limits import Limits
-from .pool import Pool
-from .service import Service
+from .pool import Job, Pool
+from .responses import Response
+from .service import Service, Work
 from .wire import Heads
 
 _TICK = 1.0
@@ -21,6 +24,7 @@ class Front:
     Attributes:
         buffered: bytes of bodies held at the moment.
         draining: whether every answer closes its connection.
+        batches: requests that wait for others.
         heads: of answers.
         known: heads of requests that came before.
     """
@@ -32,6 +36,7 @@ class Front:
         self.limits = limits
         self.buffered = 0
         self.draining = False
+        self.batches = Batches(loop, pool)
         self.heads = Heads()
         self.known = KnownHeads()
         self._connections: set[Connection] = set()
@@ -51,6 +56,14 @@ class Front:
             oldest = min(idle, key=lambda other: other.idle_since)
             oldest.close()
         return True
+
+    def begin(self, work: Work | Asked, done: Callable[[Response], None]) -> Job[Response]:
+        """Has some work done elsewhere; `done` is called on the event loop.
+
+        Raises:
+            BusyError: too much is in flight.
+        """
+        return self.batches.submit(work, done) if isinstance(work, Asked) else self.pool.submit(work, done)
 
     @property
     def connections(self) -> int:

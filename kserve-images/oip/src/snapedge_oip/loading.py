@@ -12,8 +12,9 @@ from time import perf_counter
 
 import numpy as np
 
-from . import gate, samples
+from . import gate, requests, samples
 from .adapter import Runtime, Session
+from .batching import Batching, objection
 from .datatypes import BYTES, Array
 from .errors import LoadError, PredictionError, RequestError, UnknownModelError
 from .gate import Gate, Verdict
@@ -91,7 +92,9 @@ class Loader:
     def _load(self, versions: ModelVersions) -> Refusal | None:
         models = []
         for folder in versions.every:
-            model, deviation = load(self._runtime, folder, self._settings.gate, self._threads)
+            model, deviation = load(
+                self._runtime, folder, self._settings.gate, self._threads, batching=self._settings.batching
+            )
             if deviation is not None and self._settings.gate is Gate.STRICT:
                 reason = f"model {folder.name}: sample {deviation.sample!r}: {deviation.output} {deviation.problem}"
                 return Refusal(reason=reason, message=gate.gate_failed(deviation, folder.digest))
@@ -102,8 +105,12 @@ class Loader:
         return None
 
 
-def load(runtime: Runtime, folder: ModelFolder, policy: Gate, threads: int) -> tuple[Model, Deviation | None]:
+def load(
+    runtime: Runtime, folder: ModelFolder, policy: Gate, threads: int, *, batching: Batching | None = None
+) -> tuple[Model, Deviation | None]:
     """A model and the first of its golden samples that it answers wrongly.
+
+    Its requests run together as `batching` says, if they may.
 
     Raises:
         LoadError: the model cannot be served at all.
@@ -140,12 +147,20 @@ def load(runtime: Runtime, folder: ModelFolder, policy: Gate, threads: int) -> t
         "golden_samples": word,
         "golden_samples_checked": str(verdict.checked),
     }
+    if batching is not None:
+        reason = objection(session, _tried(session, known_answers))
+        properties["batching"] = "on" if reason is None else f"off: {reason}"
+        if reason is not None:
+            _log.warning("model %s: each request runs alone: %s", folder.name, reason)
+            batching = None
     event = {"model": folder.name, "threads": threads, "golden_samples": word}
     took = perf_counter() - start
     event["seconds"] = f"{took:.3f}"
     event["inference_us"] = "unknown" if seconds is None else f"{seconds * 1e6:.0f}"
     _log.info("model loaded", extra={"event": event})
-    return replace(model, properties=properties, pace=Pace(seconds), load_seconds=took), verdict.deviation
+    pace = Pace(seconds) if batching is None else Pace.none()
+    model = replace(model, properties=properties, pace=pace, batching=batching, load_seconds=took)
+    return model, verdict.deviation
 
 
 def _warm_up(model: Model, known: Sequence[Sample]) -> float | None:
@@ -170,12 +185,22 @@ def _warm_up(model: Model, known: Sequence[Sample]) -> float | None:
     return median(times)
 
 
-def _made_up(session: Session) -> dict[str, Array]:
+def _tried(session: Session, known: Sequence[Sample]) -> list[dict[str, Array]]:
+    """Inputs to try what happens when they run together."""
+    if not known:
+        return [_made_up(session, 1)]
+    try:
+        return [requests.parse(session.signature, sample.body, None).inputs for sample in known]
+    except RequestError:
+        return []  # The gate says it better.
+
+
+def _made_up(session: Session, value: int = 0) -> dict[str, Array]:
     inputs: dict[str, Array] = {}
     for spec in session.signature.inputs:
         shape = [1 if size == -1 else size for size in spec.shape]
-        values: Array = np.zeros(shape, dtype=spec.datatype.dtype)
+        values: Array = np.full(shape, value, dtype=spec.datatype.dtype)
         if spec.datatype is BYTES:
-            values = np.full(shape, "", dtype=object)
+            values = np.full(shape, "x" * value, dtype=object)
         inputs[spec.name] = values
     return inputs

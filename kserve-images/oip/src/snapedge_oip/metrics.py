@@ -43,6 +43,8 @@ def exposition(repository: Repository, *, in_flight: int, connections: int) -> b
         lines += _histogram("snapedge_batch_size", model, ROWS, model.statistics.sizes, model.statistics.rows)
     lines += _family("snapedge_inference_seconds_total", "counter", "Time inside the runtime.")
     lines += [f"snapedge_inference_seconds_total{{{_labels(m)}}} {m.statistics.infer_seconds:.9g}" for m in models]
+    lines += _family("snapedge_queue_seconds_total", "counter", "Time requests waited for others to run with.")
+    lines += [f"snapedge_queue_seconds_total{{{_labels(m)}}} {m.statistics.queue_seconds:.9g}" for m in models]
     lines += _family("snapedge_model_load_seconds", "gauge", "Time the model took to load, warm up and prove.")
     lines += [f"snapedge_model_load_seconds{{{_labels(model)}}} {model.load_seconds:.6g}" for model in models]
     lines += _family("snapedge_model_ready", "gauge", "1 for a model that may be asked.")

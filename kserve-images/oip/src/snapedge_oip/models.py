@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from . import requests
 from .adapter import Session
+from .batching import Batching
 from .datatypes import Array
 from .errors import PredictionError, RequestError
 from .modelfolder import ModelFolder
@@ -29,6 +30,7 @@ class Model:
         platform: the protocol's word for its kind.
         properties: what model metadata says besides the protocol's own keys.
         pace: how long its requests take.
+        batching: how its requests run together; None where each runs alone.
         load_seconds: to load, warm up and prove it.
         statistics: what it was asked.
     """
@@ -38,6 +40,7 @@ class Model:
     platform: str
     properties: dict[str, str] = field(default_factory=dict)
     pace: Pace = field(default_factory=lambda: Pace(None))
+    batching: Batching | None = None
     load_seconds: float = 0.0
     statistics: Statistics = field(default_factory=Statistics)
     encoder: Encoder = field(init=False, repr=False)

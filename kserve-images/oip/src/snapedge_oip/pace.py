@@ -36,6 +36,11 @@ class Pace:
         self.inline = self._mean < LIMIT
         self._larger: dict[int, Pace] = {}
 
+    @classmethod
+    def none(cls) -> Pace:
+        """Of a model that never runs on the event loop, however quick, because its requests wait for each other."""
+        return _Never(None)
+
     def allows(self, size: int) -> bool:
         """Whether a request with a body of so many bytes runs on the event loop."""
         if size <= BODY_LIMIT:
@@ -59,3 +64,10 @@ class Pace:
             self.inline = self._mean < LIMIT
         else:
             self.inline = self._mean < LIMIT / 2
+
+
+class _Never(Pace):
+    __slots__ = ()
+
+    def observe(self, seconds: float, size: int = 0) -> None:
+        pass

@@ -18,12 +18,14 @@ class Job(Generic[T]):
 
     Attributes:
         abandoned: nobody waits for it any more; it is not begun if it was not yet.
+        count: requests it is for.
     """
 
-    __slots__ = ("abandoned", "done", "work")
+    __slots__ = ("abandoned", "count", "done", "work")
 
-    def __init__(self, work: Callable[[], T], done: Callable[[T], None]) -> None:
+    def __init__(self, work: Callable[[], T], done: Callable[[T], None], count: int = 1) -> None:
         self.work = work
+        self.count = count
         self.done = done
         self.abandoned = False
 
@@ -48,14 +50,30 @@ class Pool:
         Raises:
             BusyError: the queue is full.
         """
+        self.hold()
+        return self.run_held(work, done, 1)
+
+    def hold(self) -> None:
+        """Counts a request in that will be run later.
+
+        Raises:
+            BusyError: the queue is full.
+        """
         if self.in_flight >= self._limit:
             raise BusyError(f"{self._limit} requests are in flight already")
         self.in_flight += 1
+
+    def release(self, count: int) -> None:
+        """Counts so many requests out that will not be run."""
+        self.in_flight -= count
+
+    def run_held(self, work: Callable[[], T], done: Callable[[T], None], count: int) -> Job[T]:
+        """Queues the work of so many requests that were counted in."""
         if self.in_flight > len(self._threads) < self._workers:
             thread = Thread(target=self._run, name=f"inference-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        job = Job(work, done)
+        job = Job(work, done, count)
         self._queue.put(job)
         return job
 
@@ -68,6 +86,6 @@ class Pool:
             del job, result
 
     def _finish(self, job: Job[Any], result: Any) -> None:
-        self.in_flight -= 1
+        self.in_flight -= job.count
         if result is not None and not job.abandoned:
             job.done(result)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -17,10 +18,14 @@ import grpc.aio
 import orjson
 
 from . import control, rpcmessages
+from .batching import Asked, Batches, Outcome
+from .datatypes import Array
 from .errors import BusyError, PredictionError, RequestError
 from .models import Model
-from .pool import Pool
+from .pace import BODY_LIMIT
+from .pool import Job, Pool
 from .proto import open_inference_pb2 as messages
+from .requests import InferRequest
 from .responses import Response
 from .service import Service
 
@@ -47,9 +52,10 @@ class _Refused(Exception):  # noqa: N818  # not an error of ours, but an answer 
 class RpcFront:
     """The gRPC port of a server."""
 
-    def __init__(self, service: Service, pool: Pool, *, max_body: int, max_in_flight: int) -> None:
+    def __init__(self, service: Service, pool: Pool, batches: Batches, *, max_body: int, max_in_flight: int) -> None:
         self._service = service
         self._pool = pool
+        self._batches = batches
         options = (
             ("grpc.max_receive_message_length", max_body),
             ("grpc.max_send_message_length", -1),
@@ -95,7 +101,7 @@ class RpcFront:
             "RepositoryModelLoad": (messages.RepositoryModelLoadRequest, self._load),
             "RepositoryModelUnload": (messages.RepositoryModelUnloadRequest, self._unload),
         }
-        return {
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             name: grpc.unary_unary_rpc_method_handler(
                 _guarded(method),
                 request_deserializer=kind.FromString,
@@ -103,6 +109,12 @@ class RpcFront:
             )
             for name, (kind, method) in methods.items()
         }
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            self._stream_infer,
+            request_deserializer=messages.ModelInferRequest.FromString,
+            response_serializer=lambda message: message.SerializeToString(),
+        )
+        return handlers
 
     async def _server_live(self, _: messages.ServerLiveRequest) -> messages.ServerLiveResponse:
         return messages.ServerLiveResponse(live=True)
@@ -155,12 +167,45 @@ class RpcFront:
 
     async def _infer(self, request: messages.ModelInferRequest) -> messages.ModelInferResponse:
         model = self._model(request.model_name, request.model_version)
-        if model.pace.allows(request.ByteSize()):
-            return _computed(model, request)
-        answer = await self._worked(lambda: _attempted(model, request))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        size = request.ByteSize()
+        if model.batching is not None and size <= BODY_LIMIT:
+            return _answered(await self._waited(model, request))
+        if model.pace.allows(size):
+            return _answered(_attempted(model, request))
+        return _answered(await self._worked(lambda: _attempted(model, request)))
+
+    async def _waited(
+        self, model: Model, request: messages.ModelInferRequest
+    ) -> messages.ModelInferResponse | _Refused:
+        """The answer of a request that may run together with others."""
+        began = perf_counter()
+        try:
+            parsed = rpcmessages.parse(model.session.signature, request)
+        except RequestError as error:
+            model.statistics.fail(perf_counter() - began)
+            return _Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+        def answer(outcome: Outcome) -> messages.ModelInferResponse | _Refused:
+            def work() -> messages.ModelInferResponse:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                return _encoded(model, parsed, outcome)
+
+            return _guarded_work(model, work)
+
+        asked = Asked(model, parsed, began, perf_counter() - began, answer)
+        return await self._begun(lambda done: self._batches.submit(asked, done))
+
+    async def _stream_infer(self, requests: AsyncIterator[messages.ModelInferRequest], context: Context) -> None:
+        """One answer for each request, in their order; a request that fails leaves the stream open."""
+        async for request in requests:
+            response = messages.ModelStreamInferResponse()
+            try:
+                response.infer_response.CopyFrom(await self._infer(request))
+            except (_Refused, BusyError) as refusal:
+                response.error_message = str(refusal)
+                response.infer_response.id = request.id
+            await context.write(response)
 
     def _model(self, name: str, version: str) -> Model:
         found = self._service.model(name, version or None)
@@ -168,13 +213,17 @@ class RpcFront:
 
     async def _worked(self, work: Callable[[], T]) -> T:
         """What a worker thread makes of some work."""
+        return await self._begun(lambda done: self._pool.submit(work, done))
+
+    async def _begun(self, begin: Callable[[Callable[[T], None]], Job[T]]) -> T:
+        """What becomes of something that tells when it is done."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def done(result: T) -> None:
             if not future.done():
                 future.set_result(result)
 
-        job = self._pool.submit(work, done)
+        job = begin(done)
         try:
             return await future
         except asyncio.CancelledError:
@@ -195,30 +244,41 @@ def _guarded(method: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Context]
     return call
 
 
-def _computed(model: Model, request: messages.ModelInferRequest) -> messages.ModelInferResponse:
-    answer = _attempted(model, request)
+def _answered(answer: messages.ModelInferResponse | _Refused) -> messages.ModelInferResponse:
     if isinstance(answer, Exception):
         raise answer
     return answer
 
 
 def _attempted(model: Model, request: messages.ModelInferRequest) -> messages.ModelInferResponse | _Refused:
-    """The answer or why there is none; a worker's thread must not die of it."""
-    folder = model.folder
-    try:
+    def work() -> messages.ModelInferResponse:
         parsed = rpcmessages.parse(model.session.signature, request)
-        return rpcmessages.answer(folder.name, folder.version, parsed, model.compute(parsed, request.ByteSize()))
+        return _encoded(model, parsed, model.compute(parsed, request.ByteSize()))
+
+    return _guarded_work(model, work)
+
+
+def _encoded(model: Model, request: InferRequest, arrays: Sequence[Array]) -> messages.ModelInferResponse:
+    return rpcmessages.answer(model.folder.name, model.folder.version, request, arrays)
+
+
+def _guarded_work(
+    model: Model, work: Callable[[], messages.ModelInferResponse]
+) -> messages.ModelInferResponse | _Refused:
+    """The answer or why there is none; a worker's thread must not die of it."""
+    try:
+        return work()
     except RequestError as error:
         return _Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error))
     except PredictionError as error:
         if error.by_input:
             return _Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        _log.error("model %s failed: %s", folder.name, error)
+        _log.error("model %s failed: %s", model.folder.name, error)
         return _Refused(grpc.StatusCode.INTERNAL, str(error))
     except MemoryError:
         return _Refused(grpc.StatusCode.UNAVAILABLE, "there is not enough memory for this request")
     except Exception:  # noqa: BLE001  # a defect must cost this request only: the other clients' server stays up
-        _log.exception("model %s: defect", folder.name)
+        _log.exception("model %s: defect", model.folder.name)
         return _Refused(grpc.StatusCode.INTERNAL, "the server failed; its log says how")
 
 

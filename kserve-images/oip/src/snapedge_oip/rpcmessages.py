@@ -113,7 +113,13 @@ def statistics(found: JsonObject) -> messages.ModelStatisticsResponse:
                 | {
                     "inference_stats": messages.InferStatistics(
                         **{key: duration(**value) for key, value in fields["inference_stats"].items()}
-                    )
+                    ),
+                    "batch_stats": [
+                        messages.InferBatchStatistics(
+                            batch_size=batch["batch_size"], compute_infer=duration(**batch["compute_infer"])
+                        )
+                        for batch in fields["batch_stats"]
+                    ],
                 }
             )
             for fields in found["model_stats"]

@@ -109,7 +109,7 @@ class _Server:
             return EXIT_USAGE, False
         listener = await loop.create_server(partial(Connection, front), sock=opened, backlog=_BACKLOG)
         try:
-            rpc = await self._open_rpc(service, pool)
+            rpc = await self._open_rpc(service, front)
         except (ImportError, OSError) as error:
             _log.error("cannot serve gRPC on %s port %s: %s", settings.bind, settings.grpc_port, error)
             listener.close()
@@ -162,14 +162,16 @@ class _Server:
         _log.info("stopped", extra={"event": {"connections_cut": cut}})
         return EXIT_DRAINED, front.pool.in_flight > 0
 
-    async def _open_rpc(self, service: Service, pool: Pool) -> RpcFront | None:
+    async def _open_rpc(self, service: Service, front: Front) -> RpcFront | None:
         """The gRPC port, where one is asked for: an extra of the image, so that its import may fail."""
         settings = self._settings
         if settings.grpc_port is None:
             return None
         from .rpc import RpcFront
 
-        rpc = RpcFront(service, pool, max_body=settings.max_body, max_in_flight=settings.max_in_flight)
+        rpc = RpcFront(
+            service, front.pool, front.batches, max_body=settings.max_body, max_in_flight=settings.max_in_flight
+        )
         port = await rpc.start(settings.bind, settings.grpc_port)
         _log.info("serving gRPC", extra={"event": {"bind": settings.bind, "grpc_port": port}})
         return rpc

@@ -6,9 +6,11 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, NamedTuple
 
-from . import compression, control, metrics, routes, v1
+from . import compression, control, metrics, requests, routes, v1
+from .batching import Asked, Outcome
 from .errors import PredictionError, RequestError
 from .loading import Loader
 from .models import Model, Repository
@@ -69,8 +71,12 @@ class Service:
         self.draining = False
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
-    def answer(self, request: Request) -> Response | Work:
-        """The answer, or work to be done in another thread where it could keep the others waiting."""
+    def answer(self, request: Request) -> Response | Work | Asked:
+        """The answer, or what must be done for it elsewhere.
+
+        That is work for another thread, where it could keep the others waiting, or a request that may run together with
+        others.
+        """
         model = self.repository.targets.get(request.target) if request.method == b"POST" else None
         if model is not None and model.pace.inline and not request.headers and len(request.body) <= BODY_LIMIT:
             # What a quick model is asked most of the time: straight to the answer.
@@ -91,7 +97,10 @@ class Service:
         found = self.model(route.model, route.version)
         if isinstance(found, Response):
             return self._finished(request, found)
-        if route.kind is Kind.V1_PREDICT:
+        predict = route.kind is Kind.V1_PREDICT
+        if found.batching is not None and len(request.body) <= BODY_LIMIT and CONTENT_ENCODING not in request.headers:
+            return self._asked(found, request, predict=predict)
+        if predict:
             work = partial(self._infer, found, request, predict=True)
             return work() if found.pace.allows(len(request.body)) else work
         if not found.pace.allows(len(request.body)) or CONTENT_ENCODING in request.headers:
@@ -175,11 +184,39 @@ class Service:
             return self._finished(request, failure(str(error), error.status, error.headers))
         return self._finished(request, self._computed(model, body, length, predict=predict))
 
+    def _asked(self, model: Model, request: Request, *, predict: bool) -> Response | Asked:
+        """A request that may run together with others; parsed here, so that its shapes are known."""
+        began = perf_counter()
+        signature = model.session.signature
+        try:
+            if predict:
+                parsed = v1.parse(signature, request.body)
+            else:
+                length = _header_length(request.headers.get(HEADER_LENGTH))
+                parsed = requests.parse(signature, request.body, length)
+        except RequestError as error:
+            model.statistics.fail(perf_counter() - began)
+            return self._finished(request, failure(str(error), error.status, error.headers))
+
+        def answer(outcome: Outcome) -> Response:
+            def encoded() -> Response:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                return Response(200, v1.encode(parsed, outcome)) if predict else model.encoder.encode(parsed, outcome)
+
+            return self._finished(request, self._attempted(model, encoded))
+
+        return Asked(model, parsed, began, perf_counter() - began, answer)
+
     def _computed(
         self, model: Model, body: bytes | memoryview, header_length: int | None, *, predict: bool = False
     ) -> Response:
+        return self._attempted(model, lambda: _predicted(model, body) if predict else model.infer(body, header_length))
+
+    def _attempted(self, model: Model, work: Work) -> Response:
+        """What some work on a request answers, also where it fails."""
         try:
-            return _predicted(model, body) if predict else model.infer(body, header_length)
+            return work()
         except RequestError as error:
             return failure(str(error), error.status, error.headers)
         except PredictionError as error:

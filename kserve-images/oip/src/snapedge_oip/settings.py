@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from .batching import Batching
 from .gate import Gate
 from .log import LogFormat
 
@@ -33,6 +34,8 @@ class Settings:
         max_header: of a request's line and headers together.
         max_connections: more push out the longest idle one.
         max_in_flight: requests queued or computed in worker threads; more are answered 503.
+        max_batch_size: rows that requests may have together in one run; 1 runs each alone.
+        max_batch_delay: how long a request waits for others to run with.
         idle_timeout: after which a connection without a request is closed.
         request_timeout: for a request to arrive whole; big bodies get more, by their size.
         log: how log lines look.
@@ -51,11 +54,20 @@ class Settings:
     max_header: int = 16 * 2**10
     max_connections: int = 1024
     max_in_flight: int = 64
+    max_batch_size: int = 1
+    max_batch_delay: float = 0.001
     idle_timeout: float = 75.0
     request_timeout: float = 30.0
     log: LogFormat = LogFormat.JSON
     self_test: bool = False
     termination_log: Path = Path("/dev/termination-log")
+
+    @property
+    def batching(self) -> Batching | None:
+        """How requests run together; None where each runs alone."""
+        if self.max_batch_size == 1:
+            return None
+        return Batching(rows=self.max_batch_size, delay=self.max_batch_delay)
 
 
 def parse(program: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -134,6 +146,8 @@ _OPTIONS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
     ("max-header", size, "largest request line and headers"),
     ("max-connections", _whole(1, 100_000), "most connections at a time"),
     ("max-in-flight", _whole(1, 100_000), "most requests in worker threads and their queue"),
+    ("max-batch-size", _whole(1, 4096), "most rows that requests may have together in one run; 1 runs each alone"),
+    ("max-batch-delay", duration, "how long a request waits for others to run with"),
     ("idle-timeout", duration, "how long a connection may stay without a request"),
     ("request-timeout", duration, "how long a request may take to arrive"),
     ("log", _word(LogFormat), "json or text"),

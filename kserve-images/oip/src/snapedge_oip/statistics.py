@@ -22,16 +22,19 @@ class Statistics:
         failed_seconds: what those took.
         seconds: what the successful ones took, in all.
         input_seconds: of these, from bytes to arrays.
+        queue_seconds: of these, waiting for other requests to run with.
         infer_seconds: of these, in the runtime.
         rows: inferences, counting each row of a batch.
         executions: runs of the model.
         last: wall clock of the last answer, 0 before the first.
         latencies: successful requests by `SECONDS`, the last beyond all of them.
         sizes: runs by `ROWS`.
+        batches: runs of several requests together, by their rows: how many, and the seconds they took.
     """
 
     __slots__ = (
         "_lock",
+        "batches",
         "executions",
         "failed",
         "failed_seconds",
@@ -39,6 +42,7 @@ class Statistics:
         "input_seconds",
         "last",
         "latencies",
+        "queue_seconds",
         "rows",
         "seconds",
         "sizes",
@@ -49,10 +53,22 @@ class Statistics:
         self._lock = Lock()
         self.succeeded = self.failed = self.rows = self.executions = 0
         self.seconds = self.failed_seconds = self.input_seconds = self.infer_seconds = self.last = 0.0
+        self.queue_seconds = 0.0
+        self.batches: dict[int, tuple[int, float]] = {}
         self.latencies = [0] * (len(SECONDS) + 1)
         self.sizes = [0] * (len(ROWS) + 1)
 
-    def succeed(self, rows: int, into: float, inside: float, total: float) -> None:
+    def run(self, rows: int, inside: float) -> None:
+        """Counts a run of several requests together: its rows, and seconds in the runtime."""
+        with self._lock:
+            self.executions += 1
+            self.sizes[bisect_left(ROWS, rows)] += 1
+            count, seconds = self.batches.get(rows, (0, 0.0))
+            self.batches[rows] = count + 1, seconds + inside
+
+    def succeed(
+        self, rows: int, into: float, inside: float, total: float, *, queued: float = 0.0, runs: int = 1
+    ) -> None:
         """Counts a request that was answered.
 
         Args:
@@ -60,16 +76,20 @@ class Statistics:
             into: seconds from bytes to arrays.
             inside: seconds in the runtime.
             total: seconds for the whole of it.
+            queued: seconds in which it waited for others.
+            runs: 0 if its run was counted by `run`.
         """
         with self._lock:
             self.succeeded += 1
-            self.executions += 1
             self.rows += rows
             self.seconds += total
             self.input_seconds += into
             self.infer_seconds += inside
             self.latencies[bisect_left(SECONDS, total)] += 1
-            self.sizes[bisect_left(ROWS, rows)] += 1
+            self.queue_seconds += queued
+            if runs:
+                self.executions += 1
+                self.sizes[bisect_left(ROWS, rows)] += 1
             self.last = time()
 
     def fail(self, total: float) -> None:
