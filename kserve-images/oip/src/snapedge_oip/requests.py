@@ -23,6 +23,9 @@ from .datatypes import BYTES, Array
 from .errors import RequestError
 from .signature import Signature, TensorSpec
 
+NO_SHARED_MEMORY = "tensors in shared memory are not served"
+"""A pod and its clients share none."""
+
 _NOTHING = memoryview(b"")
 
 
@@ -123,7 +126,10 @@ def _input(spec: TensorSpec, tensor: dict[str, Any], tail: memoryview, booleans:
     shape, count = spec.check(tensor.get("datatype"), tensor.get("shape"))
     size = None
     if "parameters" in tensor:
-        size = _parameters(tensor, f"input '{name}'").get("binary_data_size")
+        parameters = _parameters(tensor, f"input '{name}'")
+        size = parameters.get("binary_data_size")
+        if "shared_memory_region" in parameters:
+            raise RequestError(f"input '{name}': {NO_SHARED_MEMORY}")
     if size is None:
         if "data" not in tensor:
             raise RequestError(f"input '{name}': has neither data nor binary_data_size")
@@ -152,6 +158,8 @@ def _outputs(signature: Signature, wanted: object, default: bool) -> tuple[tuple
         parameters = _parameters(output, f"output '{name}'")
         if parameters.get("classification"):
             raise RequestError(f"output '{name}': the classification extension is not served")
+        if "shared_memory_region" in parameters:
+            raise RequestError(f"output '{name}': {NO_SHARED_MEMORY}")
         specs[spec.name] = spec
         flags.append(_flag(parameters, "binary_data", default))
     return tuple(specs.values()), tuple(flags)

@@ -18,7 +18,7 @@ from .control import JsonObject
 from .datatypes import BYTES, Array, Datatype
 from .errors import RequestError
 from .proto import open_inference_pb2 as messages
-from .requests import InferRequest
+from .requests import NO_SHARED_MEMORY, InferRequest
 from .signature import Signature, TensorSpec
 
 _FIELDS = {
@@ -43,6 +43,9 @@ def parse(signature: Signature, message: messages.ModelInferRequest) -> InferReq
     Raises:
         RequestError: it breaks a rule above, or does not fit the model.
     """
+    for tensor in message.inputs:
+        if "shared_memory_region" in tensor.parameters:
+            raise RequestError(f"input {tensor.name[:120]!r}: {NO_SHARED_MEMORY}")
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise RequestError(f"there are {len(raw)} raw_input_contents for {len(message.inputs)} inputs")
@@ -77,6 +80,8 @@ def _outputs(signature: Signature, message: messages.ModelInferRequest) -> tuple
             raise RequestError(f"output '{output.name}': asked for twice")
         if "classification" in wanted.parameters:
             raise RequestError(f"output '{output.name}': the classification extension is not served")
+        if "shared_memory_region" in wanted.parameters:
+            raise RequestError(f"output '{output.name}': {NO_SHARED_MEMORY}")
         outputs[output.name] = output
     return tuple(outputs.values()) or signature.outputs
 

@@ -182,7 +182,7 @@ class Service:
             body = compression.decode(headers.get(CONTENT_ENCODING, b""), request.body, self._max_body)
         except RequestError as error:
             return self._finished(request, failure(str(error), error.status, error.headers))
-        return self._finished(request, self._computed(model, body, length, predict=predict))
+        return self._inferred(request, self._computed(model, body, length, predict=predict))
 
     def _asked(self, model: Model, request: Request, *, predict: bool) -> Response | Asked:
         """A request that may run together with others; parsed here, so that its shapes are known."""
@@ -204,7 +204,7 @@ class Service:
                     raise outcome
                 return Response(200, v1.encode(parsed, outcome)) if predict else model.encoder.encode(parsed, outcome)
 
-            return self._finished(request, self._attempted(model, encoded))
+            return self._inferred(request, self._attempted(model, encoded))
 
         return Asked(model, parsed, began, perf_counter() - began, answer)
 
@@ -237,17 +237,25 @@ class Service:
         if not headers:
             return response
         added = response.headers
-        body = response.body
         request_id = headers.get(REQUEST_ID)
         if request_id is not None and len(request_id) <= _REQUEST_ID_LIMIT and request_id.isascii():
             added += ((b"X-Request-Id", request_id),)
-        tail = response.tail
-        if ACCEPT_ENCODING in headers and (tail or len(body) >= compression.SMALLEST):
-            encoding = compression.choose(headers[ACCEPT_ENCODING])
+        return response._replace(headers=added)
+
+    def _inferred(self, request: Request, response: Response) -> Response:
+        """An inference's response, compressed where the request asks for it.
+
+        Other responses are not: they are small, and clients exist that ask for compression in all they send and
+        undo it in inferences alone.
+        """
+        accepted = request.headers.get(ACCEPT_ENCODING)
+        if accepted is not None and (response.tail or len(response.body) >= compression.SMALLEST):
+            encoding = compression.choose(accepted)
             if encoding is not None:
-                body, tail = compression.encode(encoding, body, *tail), ()
-                added += ((b"Content-Encoding", encoding), (b"Vary", b"Accept-Encoding"))
-        return Response(response.status, body, response.content_type, added, tail)
+                body = compression.encode(encoding, response.body, *response.tail)
+                added = ((b"Content-Encoding", encoding), (b"Vary", b"Accept-Encoding"))
+                response = response._replace(body=body, headers=response.headers + added, tail=())
+        return self._finished(request, response)
 
 
 def _predicted(model: Model, body: bytes | memoryview) -> Response:
