@@ -2,8 +2,9 @@
 
     python -m tests.bench.soak [--requests 10000000] [--connections 8]
 
-One request in eight is bad, each in another way. The memory is taken after a tenth of the requests and at the end: more
-than 5 MB between them, or one good request answered wrongly, is a failure.
+One request in eight is bad, each in another way. They go many at once, then one by one, then with a tensor of 128 KiB,
+which are three ways through the server. The memory is taken after a tenth of the requests and at the end: more than
+5 MB between them, or one good request answered wrongly, is a failure.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from .serving import NAME, PATH, measure_memory, peers, started
 
 GROWTH = 5_000_000
 _BATCH = 64
+_SINGLE = 16
+_LARGE = 32 * 1024
 
 
 def _post(body: bytes, *headers: str) -> bytes:
@@ -27,8 +30,8 @@ def _post(body: bytes, *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def requests() -> tuple[bytes, list[bytes]]:
-    """The good request, and the bad ones in their turn."""
+def requests() -> tuple[bytes, bytes, list[bytes]]:
+    """The good request, a large good one, and the bad ones in their turn."""
     tensor = {"name": "INPUT0", "shape": [1, 13], "datatype": "FP32", "data": [0.5] * 13}
     good = _post(json.dumps({"inputs": [tensor]}).encode())
     bad = [
@@ -41,7 +44,10 @@ def requests() -> tuple[bytes, list[bytes]]:
         _post(b"no gzip", "Content-Encoding: gzip"),
         b"GET /v2/nothing HTTP/1.1\r\n\r\n",
     ]
-    return good, bad
+    raw = b"\0\0\0\x3f" * _LARGE
+    large = {"name": "INPUT0", "shape": [1, _LARGE], "datatype": "FP32", "parameters": {"binary_data_size": len(raw)}}
+    text = json.dumps({"inputs": [large], "parameters": {"binary_data_output": True}}).encode()
+    return good, _post(text + raw, f"Inference-Header-Content-Length: {len(text)}"), bad
 
 
 class Client:
@@ -61,7 +67,7 @@ class Client:
         held = b""
         while len(statuses) < len(batch):
             head, found, rest = held.partition(b"\r\n\r\n")
-            size = int(head.partition(b"Content-Length: ")[2].split(b"\r\n")[0]) if found else 0
+            size = int(head.partition(b"\r\nContent-Length: ")[2].split(b"\r\n")[0]) if found else 0
             if found and len(rest) >= size:
                 statuses.append(int(head[9:12]))
                 held = rest[size:]
@@ -75,7 +81,7 @@ class Client:
 
 def run(port: int, pid: int, wanted: int, connections: int) -> str | None:
     """What went wrong, in words, or None."""
-    good, bad = requests()
+    good, large, bad = requests()
     clients = [Client(port) for _ in range(connections)]
     sent, first = 0, 0
     start = time.monotonic()
@@ -87,7 +93,10 @@ def run(port: int, pid: int, wanted: int, connections: int) -> str | None:
             for index, status in enumerate(statuses):
                 if (status == 200) is (index % 8 == 7) or status >= 500:
                     return f"after {sent} requests: request {index} of a batch was answered {status}"
-            sent += len(batch)
+            for single in (*[good] * _SINGLE, large):
+                if client.ask([single]) != [200]:
+                    return f"after {sent} requests: a good one by itself was refused"
+            sent += len(batch) + _SINGLE + 1
         if not first and sent >= wanted / 10:
             first = measure_memory(pid)
     last = measure_memory(pid)

@@ -23,7 +23,7 @@ import httptools
 from . import service, wire
 from .errors import BusyError
 from .knownheads import END, KnownHead
-from .largebody import LEAST, LargeBody
+from .largebody import LargeBody
 from .limits import LEAST_RATE, LINGER, PIPELINED
 from .pool import Job
 from .responses import Response, failure
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
         if length is not None and length.isdigit() and int(length[:18]) > self._front.limits.max_body:
             self._refusal = self._refusal or self._body_too_long()
             return
-        if length is not None and length.isdigit() and int(length) >= LEAST:
+        if length is not None and length.isdigit() and int(length) >= self._front.limits.large_body:
             tensors = headers.get(service.HEADER_LENGTH, b"")
             self._large = LargeBody(self, int(length), int(tensors[:18]) if tensors.isdigit() else 0)
         if not headers:

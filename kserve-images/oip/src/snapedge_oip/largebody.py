@@ -15,9 +15,6 @@ import numpy as np
 if TYPE_CHECKING:
     from .connection import Connection
 
-LEAST = 64 * 1024
-"""Bytes of a body from which this is worth its while."""
-
 _ALIGNMENT = 64
 
 

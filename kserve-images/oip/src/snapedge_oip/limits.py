@@ -12,6 +12,9 @@ LEAST_RATE = 16 * 1024
 LINGER = 2.0
 """Seconds in which a client whose request was refused half-way can read why, before the connection is cut."""
 
+LARGE_BODY = 64 * 1024
+"""Bytes of a body from which it pays to read it to where it stays."""
+
 PIPELINED = 16
 """Requests waiting behind one that is computed, at which no more is read from a connection."""
 
@@ -28,6 +31,7 @@ class Limits:
         idle_timeout: without a request.
         request_timeout: for a request to arrive, plus the time its bytes take at `LEAST_RATE`; also for a client to
             read on.
+        large_body: a body of so many bytes is read to where it stays.
     """
 
     max_body: int
@@ -36,6 +40,7 @@ class Limits:
     max_connections: int
     idle_timeout: float
     request_timeout: float
+    large_body: int = LARGE_BODY
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
