@@ -34,6 +34,7 @@ test-real: ## tests against real parts; needs root on Debian 12
 	@.ci/setup skopeo=skopeo
 	-@tests/real/rigs/edge-device build
 	-@tests/real/rigs/cluster build
+	-@tests/real/rigs/buildx build
 	$(BIN)/pytest -m real tests/real
 
 lint: setup ## ruff, mypy strict, shell syntax

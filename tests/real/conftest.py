@@ -13,6 +13,7 @@ import pytest
 from snapedge_hooks.vocabulary import Architecture
 
 from . import leftovers, shippedsnaps
+from .buildkit import BuildKit
 from .cluster import Cluster
 from .edgedevice import EdgeDevice
 from .kserve_controller import KServeController
@@ -92,6 +93,25 @@ def cluster(pytestconfig: pytest.Config, nothing_left_behind: None) -> Iterator[
 
 
 @pytest.fixture(scope="session")
+def buildkit(pytestconfig: pytest.Config, nothing_left_behind: None) -> Iterator[BuildKit]:
+    """BuildKit with an empty cache, which `docker buildx` in this process finds."""
+    found = BuildKit()
+    try:
+        if not KEEP:
+            found.clean()
+        found.up()
+    except RigError as error:
+        _clean(found)
+        give_up(pytestconfig, str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in found.environment.items():
+            patch.setenv(name, value)
+        yield found
+    if not KEEP:
+        found.clean()
+
+
+@pytest.fixture(scope="session")
 def kserve(cluster: Cluster) -> Iterator[KServeController]:
     """Something that makes Deployments of InferenceServices, as KServe's controller does."""
     with KServeController(cluster.config) as controller:
@@ -105,7 +125,7 @@ def shipped_snaps(tmp_path_factory: pytest.TempPathFactory) -> ShippedSnaps:
     return shippedsnaps.build_all(tmp_path_factory.mktemp("snaps"), str(architecture))
 
 
-def _clean(part: EdgeDevice | Cluster) -> None:
+def _clean(part: EdgeDevice | Cluster | BuildKit) -> None:
     try:
         part.clean()
     except RigError as error:

@@ -11,16 +11,18 @@ from pathlib import Path
 from . import rig
 
 _MARKS = (str(rig.STATE) + "/", str(rig.RUN) + "/")
-_CGROUPS = ("kubepods", "rig-")
+_CGROUPS = ("kubepods", "rig-", "buildkit")
 
 
 def inventory() -> frozenset[str]:
     """Everything here that a rig may have made, in words.
 
     Processes and mounts are told by the rigs' own folders and control groups, so what else runs on the machine does not
-    count; links, loop devices, network namespaces and packet filter chains are all listed.
+    count; links, loop devices, network namespaces, packet filter chains and emulators are all listed.
     """
-    return frozenset((*_processes(), *_mounts(), *_links(), *_loops(), *_cgroups(), *_netns(), *_chains()))
+    return frozenset(
+        (*_processes(), *_mounts(), *_links(), *_loops(), *_cgroups(), *_netns(), *_chains(), *_emulators())
+    )
 
 
 def left_since(before: frozenset[str], *, patience: float = 10) -> frozenset[str]:
@@ -66,7 +68,7 @@ def _loops() -> Iterator[str]:
 
 
 def _cgroups() -> Iterator[str]:
-    for pattern in ("kubepods*", "*/kubepods*", "rig-*", "*/rig-*"):
+    for pattern in [f"{place}{group}*" for group in _CGROUPS for place in ("", "*/")]:
         for entry in Path("/sys/fs/cgroup").glob(pattern):
             yield f"control group {entry}"
 
@@ -86,3 +88,9 @@ def _chains() -> Iterator[str]:
         for line in rules.splitlines():
             if line.startswith((":KUBE-", ":CNI-")):
                 yield f"{tool} chain {line.split()[0][1:]}"
+
+
+def _emulators() -> Iterator[str]:
+    folder = Path("/proc/sys/fs/binfmt_misc")
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        yield f"binary format {entry.name}"

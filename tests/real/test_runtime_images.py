@@ -21,8 +21,8 @@ import pytest
 from snapedge_builder import building, compose, layout, presentation, runtimes, runtimesource, scaffold
 from snapedge_builder.apt import MirrorsAwayError
 from snapedge_builder.cache import Cache
-from snapedge_builder.compose import BuiltRuntime
 from snapedge_builder.hosts import read_host
+from snapedge_builder.parts import BuiltRuntime
 from snapedge_builder.processes import ToolMissingError
 from snapedge_builder.sources import SourcesError
 from snapedge_builder.wheels import IndexAwayError

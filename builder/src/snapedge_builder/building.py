@@ -6,7 +6,7 @@ model's, which need the runtime they are proved on: the folder `../runtime-<name
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from snapedge_hooks.errors import ExitCode
@@ -14,6 +14,7 @@ from snapedge_hooks.vocabulary import Architecture
 
 from . import buildrecord, declaration, executor, modelfile, observation, plan, runtimes
 from .buildrecord import BuildRecord
+from .buildsettings import Backend
 from .cache import Cache
 from .declaration import ModelDeclaration
 from .errors import BuilderError
@@ -196,7 +197,8 @@ def runtime_for(model: ModelDeclaration, folder: Path | None) -> RuntimeDeclarat
     found = folder.absolute() if folder is not None else model.folder.parent / f"runtime-{name}"
     if not (found / runtimes.FILE_NAME).is_file():
         raise RuntimeFolderMissingError(name, found)
-    return runtimes.read_runtime(found)
+    runtime = runtimes.read_runtime(found)
+    return runtime if model.build.backend is Backend.AUTO else replace(runtime, build=model.build)
 
 
 def _plan(seen: ModelObservation | RuntimeObservation) -> BuildPlan:

@@ -161,6 +161,10 @@ def build(
 
     A model is checked first, and asked its golden samples; wrong answers end the build with exit code 3. What did not
     change since the last build is not made again.
+
+    A runtime's image is composed here, or built by `docker buildx` where the file says `build: {backend: buildx}`: by
+    the builder in use, or the one that BUILDX_BUILDER names. SNAPEDGE_BUILDX is another command to call than
+    `docker buildx`. The image is the same.
     """
     from . import building, cache, presentation, runtimesource
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from snapedge_hooks.payload import NODE_PORTS, Service, parse_namespace, parse_quantity
 from snapedge_hooks.vocabulary import Architecture, GateMode, SnapName, SnapVersion, UpdateStrategy
 
+from . import buildsettings
+from .buildsettings import BuildSettings
 from .yamldocument import DeclarationError, Section, parse_yaml, read_yaml
 
 FILE_NAME = "inference.yaml"
 MAX_SUMMARY = 128
 """snapd's limit, in characters (snap/validate.go)."""
-_SUPPORTED_BACKENDS = ("auto", "compose")
+_AS_THE_RUNTIME_SAYS = BuildSettings()
 
 
 class Conversion(Enum):
@@ -68,6 +70,7 @@ class ModelDeclaration:
         conversion: whether the model may become ONNX; `none` serves it as it is.
         samples_file: golden samples, relative to the folder; None only with `gate: none`.
         max_latency_ms: slowest answer that passes the gate, or None.
+        build: how the runtime's image is built; `auto` leaves it to runtime.yaml.
     """
 
     folder: Path
@@ -83,6 +86,7 @@ class ModelDeclaration:
     image: ImageDelivery
     gate: GateMode
     max_latency_ms: int | None
+    build: BuildSettings = _AS_THE_RUNTIME_SAYS
 
     @property
     def model_path(self) -> Path:
@@ -119,7 +123,7 @@ def _declaration(top: Section, folder: Path) -> ModelDeclaration:
     samples_file = _relative(top, "samples", top.text("samples")) if _has_optional(top, "samples") else None
     service = _service(top.section("service"))
     image, gate, max_latency_ms = _delivery(top.section("delivery"))
-    _build(top.section("build"))
+    build = buildsettings.read(top.section("build"))
     top.done()
     if samples_file is None and gate is not GateMode.NONE:
         raise DeclarationError(
@@ -142,6 +146,7 @@ def _declaration(top: Section, folder: Path) -> ModelDeclaration:
         image=image,
         gate=gate,
         max_latency_ms=max_latency_ms,
+        build=build,
     )
 
 
@@ -223,19 +228,6 @@ def _delivery(section: Section) -> tuple[ImageDelivery, GateMode, int | None]:
         )
     section.done()
     return image, gate, latency
-
-
-def _build(section: Section) -> None:
-    backend = section.text("backend", default="auto")
-    if backend not in _SUPPORTED_BACKENDS:
-        raise section.error(
-            "backend", f"{backend!r} is not supported", resolution=f"use {' or '.join(_SUPPORTED_BACKENDS)}"
-        )
-    if _has_optional(section, "dockerfile"):
-        raise section.error(
-            "dockerfile", "is not supported: images are composed without one", resolution="leave it out"
-        )
-    section.done()
 
 
 def _milliseconds(text: str) -> int:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 
 _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\{|\}|,|[^*?{},]+")
+_SPECIAL = re.compile(r"[.\[\]{}()*+?^$|\\]")
 _PLAIN = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
@@ -21,6 +22,26 @@ def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
         return _matches_nothing
     expression = re.compile("(?:" + "|".join(texts) + r")(?:/.*)?\Z", re.DOTALL)
     return lambda path: expression.match(path) is not None
+
+
+def extended_expression(pattern: str) -> str:
+    """The glob as a POSIX extended regular expression, such as `find -regextype posix-extended` reads.
+
+    Raises:
+        ValueError: its braces are not closed.
+    """
+    _regular_expression(pattern)
+    plain = {"**/": "(.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(", "}": ")"}
+    depth = 0
+    parts: list[str] = []
+    for piece in _TOKEN.findall(pattern.strip("/")):
+        inside = depth > 0
+        depth += {"{": 1, "}": -1 if inside else 0}.get(piece, 0)
+        if (piece == "}" and not inside) or (piece == "," and not inside) or piece not in (*plain, ","):
+            parts.append(_SPECIAL.sub(r"\\\g<0>", piece))
+        else:
+            parts.append("|" if piece == "," else plain[piece])
+    return "".join(parts)
 
 
 def _matches_nothing(_path: str) -> bool:

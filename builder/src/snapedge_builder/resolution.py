@@ -6,7 +6,7 @@ age by itself: building twice gives the same bytes, and a build without changes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -78,16 +78,24 @@ def resolve_all(
     ours = asking.architecture
 
     def packages_of(architecture: Architecture) -> tuple[Package, ...]:
-        return _packages(declaration, architecture, asking, cache=cache, refresh=refresh, tell=tell)
+        return packages(
+            declaration.suite,
+            architecture,
+            declaration.packages,
+            asking,
+            cache=cache,
+            refresh=refresh,
+            progress=tell,
+        )
 
     def wheels_of(platform: Platform) -> tuple[Wheel, ...]:
         return _wheels(declaration, platform, asking, cache=cache, tell=tell)
 
     every = [*wanted, *({ours} - set(wanted))]
     with ThreadPoolExecutor(max_workers=len(every), thread_name_prefix="resolve") as pool:
-        packages = dict(zip(every, pool.map(packages_of, every), strict=True))
+        resolved = dict(zip(every, pool.map(packages_of, every), strict=True))
         platforms = {
-            architecture: rootfs.platform_of(packages[architecture], suite=declaration.suite, architecture=architecture)
+            architecture: rootfs.platform_of(resolved[architecture], suite=declaration.suite, architecture=architecture)
             for architecture in wanted
         }
         found = dict(zip(wanted, pool.map(wheels_of, platforms.values()), strict=True))
@@ -95,34 +103,41 @@ def resolve_all(
         architecture: Resolution(
             declaration=declaration,
             platform=platform,
-            packages=packages[architecture],
+            packages=resolved[architecture],
             wheels=found[architecture],
-            interpreter=bytecode.interpreter_packages(packages[ours], platform.python),
+            interpreter=bytecode.interpreter_packages(resolved[ours], platform.python),
         )
         for architecture, platform in platforms.items()
     }
 
 
-def _packages(
-    declaration: RuntimeDeclaration,
+def packages(
+    suite: str,
     architecture: Architecture,
+    names: Sequence[str],
     host: Host,
     *,
     cache: Cache,
-    refresh: bool,
-    tell: Progress,
+    refresh: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[Package, ...]:
-    door = Apt(host.apt, suite=declaration.suite, architecture=architecture, cache=cache)
-    key = _hash(declaration.suite, str(architecture), list(declaration.packages), door.sources)
+    """Which packages these names stand for, with all they depend on; noted once it was asked.
+
+    Raises:
+        BuilderError: a source or package cannot be had.
+    """
+    tell = progress or Silence()
+    door = Apt(host.apt, suite=suite, architecture=architecture, cache=cache)
+    key = _hash(suite, str(architecture), list(names), door.sources)
     with cache.alone("packages", key), door.alone():
-        packages = None if refresh else _noted(cache, "packages", key, Package.read)
-        if packages is None:
+        found = None if refresh else _noted(cache, "packages", key, Package.read)
+        if found is None:
             task = f"resolve packages {architecture}"
             tell.start(task)
-            packages = door.resolve(declaration.packages)
-            cache.write_note("packages", key, {"items": [package.to_value() for package in packages]})
-            tell.done(task, f"{len(packages)} packages")
-    return packages
+            found = door.resolve(names)
+            cache.write_note("packages", key, {"items": [package.to_value() for package in found]})
+            tell.done(task, f"{len(found)} packages")
+    return found
 
 
 def _wheels(

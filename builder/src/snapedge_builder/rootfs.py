@@ -29,7 +29,7 @@ from .patterns import matcher
 from .trees import Directory, File, Link, Tree
 
 SCRIPTS_ONLY = frozenset({"dpkg", "tar", "debconf", "debconf-2.0", "cdebconf", "perl-base", "mawk", "sed", "libc-bin"})
-_DROPPED = (
+DROPPED = (
     "usr/share/man",
     "usr/share/info",
     "usr/share/locale",
@@ -56,7 +56,6 @@ _DOCUMENTATION = re.compile(r"usr/share/doc/[^/]+/.+")
 _COPYRIGHT = re.compile(r"usr/share/doc/[^/]+/copyright\Z")
 _PYTHON = re.compile(r"(?:lib)?python(\d)\.(\d+)-(?:minimal|stdlib)")
 _GLIBC = re.compile(r"(?:\d+:)?(\d+)\.(\d+)")
-_CERTIFICATES = "usr/share/ca-certificates/"
 USER = 65532
 _PASSWD = (
     "root:x:0:0:root:/root:/usr/sbin/nologin\n"
@@ -64,7 +63,18 @@ _PASSWD = (
     f"nonroot:x:{USER}:{USER}:nonroot:/nonexistent:/usr/sbin/nologin\n"
 )
 _GROUP = f"root:x:0:\nnogroup:x:65534:\nnonroot:x:{USER}:\n"
-_NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
+FILES = {
+    "etc/passwd": _PASSWD,
+    "etc/group": _GROUP,
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+}
+"""What maintainer scripts would have written, by path."""
+MERGED = ("bin", "sbin", "lib", "lib64")
+"""Links at the root, into `/usr`; `lib64` only where something is in it."""
+FOLDERS = ("dev", "proc", "sys", "run", "mnt/models", "var/tmp", "root", "usr/bin", "usr/sbin", "usr/lib")
+"""Folders that are there even if nothing is in them; beside them, `/tmp` for everybody."""
+CERTIFICATES = "usr/share/ca-certificates"
+CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 _ORIGIN = "snapedge"
 
 
@@ -129,7 +139,7 @@ def assemble(debs: Sequence[Deb], *, named: Iterable[str], prune: Iterable[str])
     Raises:
         TreeError: two packages have the same file.
     """
-    ours = matcher([*_DROPPED, *prune])
+    ours = matcher([*DROPPED, *prune])
 
     def is_dropped(path: str) -> bool:
         return ours(path) or (_DOCUMENTATION.match(path) is not None and _COPYRIGHT.match(path) is None)
@@ -199,24 +209,27 @@ class _Facts:
 
 def _fix_up(tree: Tree, kept: Sequence[Deb]) -> None:
     """What maintainer scripts would have done, as far as a server notices."""
-    for name in ("bin", "sbin", "lib", "lib64"):
+    for name in MERGED:
         if name != "lib64" or any(path.startswith("usr/lib64/") for path in tree.entries):
             tree.add(name, Link(target=f"usr/{name}", origin=_ORIGIN))
-    generated = {"etc/passwd": _PASSWD, "etc/group": _GROUP, "etc/nsswitch.conf": _NSSWITCH}
-    for path, text in generated.items():
+    for path, text in FILES.items():
         tree.entries[path] = File(content=text.encode(), origin=_ORIGIN)
-    certificates = [file for path, file in tree.files() if path.startswith(_CERTIFICATES) and path.endswith(".crt")]
+    certificates = [
+        file for path, file in tree.files() if path.startswith(f"{CERTIFICATES}/") and path.endswith(".crt")
+    ]
     if certificates:
         bundle = b"".join(file.read().rstrip(b"\n") + b"\n" for file in certificates)
-        tree.entries["etc/ssl/certs/ca-certificates.crt"] = File(content=bundle, origin=_ORIGIN)
-    for deb in kept:
-        status = f"var/lib/dpkg/status.d/{deb.package.name}"
-        tree.add(status, File(content=_status(deb.package).encode(), origin=_ORIGIN))
-    for path in ("dev", "proc", "sys", "run", "mnt/models", "var/tmp", "root"):
+        tree.entries[CA_BUNDLE] = File(content=bundle, origin=_ORIGIN)
+    for path, text in status_files(deb.package for deb in kept).items():
+        tree.add(path, File(content=text.encode(), origin=_ORIGIN))
+    for path in FOLDERS:
         tree.add(path, Directory(origin=_ORIGIN))
     tree.entries["tmp"] = Directory(mode=0o1777, origin=_ORIGIN)
-    for path in ("usr/bin", "usr/sbin", "usr/lib"):
-        tree.add(path, Directory(origin=_ORIGIN))
+
+
+def status_files(packages: Iterable[Package]) -> dict[str, str]:
+    """What scanners read of the packages in an image, by path."""
+    return {f"var/lib/dpkg/status.d/{package.name}": _status(package) for package in packages}
 
 
 def _status(package: Package) -> str:

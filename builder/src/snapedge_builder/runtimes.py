@@ -9,6 +9,7 @@
       packages: [python3-minimal, ...]     # and what they depend on, as the mirrors have it
       prune: [usr/lib/python3*/lib2to3]    # globs of what does not run; optional
     architectures: [amd64, arm64]
+    build: {backend: auto}               # or compose, or buildx; optional
 
 No version of a package is written here: which ones a build takes is the resolution's to say.
 """
@@ -24,6 +25,8 @@ from typing import Any
 
 from snapedge_hooks.vocabulary import Architecture, ModelFormat, SnapVersion
 
+from . import buildsettings
+from .buildsettings import BuildSettings
 from .patterns import matcher
 from .yamldocument import DeclarationError, Section, read_yaml
 
@@ -78,6 +81,7 @@ class RuntimeDeclaration:
         packages: asked for by name.
         prune: globs of files of the base that do not run.
         architectures: to build for.
+        build: how.
     """
 
     folder: Path
@@ -89,6 +93,7 @@ class RuntimeDeclaration:
     packages: tuple[str, ...]
     prune: tuple[str, ...]
     architectures: tuple[Architecture, ...]
+    build: BuildSettings
 
 
 def read_runtime(folder: Path) -> RuntimeDeclaration:
@@ -112,6 +117,7 @@ def read_runtime(folder: Path) -> RuntimeDeclaration:
         raise base.error("prune", str(error)) from error
     base.done()
     architectures = _architectures(top)
+    build = buildsettings.read(top.section("build"))
     top.done()
     if not (folder / image).is_dir():
         raise top.error("image", f"there is no folder {image}", resolution="name the folder of the server's project")
@@ -125,6 +131,7 @@ def read_runtime(folder: Path) -> RuntimeDeclaration:
         packages=packages,
         prune=prune,
         architectures=architectures,
+        build=build,
     )
 
 

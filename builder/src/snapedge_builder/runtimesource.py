@@ -9,23 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snapedge_hooks.document import DocumentError, Fields, canonical_json
 from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.vocabulary import Architecture, Digest
 
 from . import runtimes
+from .buildsettings import Backend
 from .cache import Cache
 from .contents import BuiltLayers
 from .progress import Progress
 from .runtimes import RuntimeDeclaration
 from .sbom import Component
 
+if TYPE_CHECKING:
+    from .parts import BuiltRuntime
+
 _KIND = "built-runtime"
 
 
 class ComposedRuntimes:
-    """Runtimes made by the compose backend."""
+    """Runtimes made by the backend that their declaration names."""
 
     def __init__(self, cache: Cache, *, refresh: bool = False) -> None:
         self._cache = cache
@@ -54,12 +59,7 @@ class ComposedRuntimes:
         Raises:
             BuilderError: a package or wheel cannot be had, a gate is broken, or the cache cannot be written.
         """
-        # Imported here: it brings apt, ELF and bill-of-materials readers that a build with nothing to do need not pay.
-        from . import compose
-
-        built = compose.build_runtime(
-            declaration, architecture, cache=self._cache, refresh=self._refresh, progress=progress
-        )
+        built = self._built(declaration, architecture, progress)
         components = tuple(
             Component(
                 kind="library",
@@ -91,6 +91,26 @@ class ComposedRuntimes:
         )
         return BuiltLayers(image=built.image, files=dict(built.layers), components=components)
 
+    def _built(self, declaration: RuntimeDeclaration, architecture: Architecture, progress: Progress) -> BuiltRuntime:
+        # Imported here: they bring apt, ELF and bill-of-materials readers that a build with nothing to do need not pay.
+        if declaration.build.backend is Backend.BUILDX:
+            from . import generatedimages
+            from .buildx import Buildx
+
+            return generatedimages.build_runtime(
+                declaration,
+                architecture,
+                cache=self._cache,
+                buildx=Buildx.of_environment(),
+                refresh=self._refresh,
+                progress=progress,
+            )
+        from . import compose
+
+        return compose.build_runtime(
+            declaration, architecture, cache=self._cache, refresh=self._refresh, progress=progress
+        )
+
 
 def _component(fields: Fields) -> Component:
     return Component(
@@ -111,9 +131,8 @@ def _key(declaration: RuntimeDeclaration, architecture: Architecture) -> Digest:
         *(path for source in declaration.project.sources for path in _sources(source)),
         *sorted(Path(__file__).parent.glob("*.py")),
     ]
-    return Digest.of(
-        canonical_json([str(architecture), *([path.name, _mode(path), Digest.of_file(path)] for path in inputs)])
-    )
+    files = [[path.name, _mode(path), Digest.of_file(path)] for path in inputs]
+    return Digest.of(canonical_json([str(architecture), str(declaration.build.backend), *files]))
 
 
 def _sources(folder: Path) -> Iterator[Path]:

@@ -56,7 +56,7 @@ _NO_ROUTE = (
     "network was disabled",
 )
 # What pip's and uv's bookkeeping, C compilers and type checkers read, and programs do not.
-_DROPPED = (
+DROPPED = (
     "bin",
     "*.dist-info/RECORD",
     "*.dist-info/INSTALLER",
@@ -269,7 +269,7 @@ def install(
         if mismatch:
             raise WheelCorruptError(mismatch[1], "what the index gave has another sha256 than was pinned")
         raise _failure("install the wheels", done.errors)
-    is_dropped = matcher([*_DROPPED, *prune])
+    is_dropped = matcher([*DROPPED, *prune])
     return tuple(_installed(wheel, target, is_dropped) for wheel in wheels)
 
 
@@ -371,7 +371,7 @@ def _installed(wheel: Wheel, target: Path, is_dropped: Any) -> InstalledWheel:
             ),
         )
     metadata = (record.parent / "METADATA").read_text(encoding="utf-8", errors="replace")
-    return InstalledWheel(wheel=wheel, tree=tree, licences=_licences(metadata))
+    return InstalledWheel(wheel=wheel, tree=tree, licences=licences_in(metadata))
 
 
 def _record_of(wheel: Wheel, target: Path) -> Path:
@@ -393,7 +393,8 @@ def _check_file(wheel: Wheel, place: Path, path: str, checksum: str) -> None:
         raise WheelCorruptError(wheel.file, f"{path} is not what the wheel's RECORD says")
 
 
-def _licences(metadata: str) -> tuple[str, ...]:
+def licences_in(metadata: str) -> tuple[str, ...]:
+    """What a wheel's METADATA says of its licences."""
     head = metadata.partition("\n\n")[0]
     for pattern in (_LICENCE_EXPRESSION, _CLASSIFIER, _LICENCE):
         found = pattern.findall(head)

@@ -12,9 +12,9 @@ import pytest
 from snapedge_builder import compose, layout, resolution, runtimes
 from snapedge_builder.bytecode import BytecodeError
 from snapedge_builder.cache import Cache
-from snapedge_builder.compose import BuiltRuntime
 from snapedge_builder.gates import GateError
 from snapedge_builder.hosts import Host
+from snapedge_builder.parts import BuiltRuntime
 from snapedge_builder.record import BuildRecord
 from snapedge_builder.runtimes import RuntimeDeclaration
 from snapedge_builder.wheels import WheelMissingError
