@@ -15,7 +15,7 @@ import click
 from snapedge_hooks.errors import ExitCode, SnapedgeError
 from snapedge_hooks.vocabulary import Architecture
 
-from . import gadgetcommand, microk8scommand, snapcommands, trycommand
+from . import gadgetcommand, microk8scommand, publishcommand, snapcommands, trycommand
 
 if TYPE_CHECKING:
     from .verification import VerifiedSnap
@@ -270,51 +270,7 @@ def verify(files: tuple[Path, ...], key_files: tuple[Path, ...], form: str) -> N
     _print(form, document, "\n".join(lines))
 
 
-@builder.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--store",
-    "store_folder",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="SNAPEDGE_STORE",
-    help="Folder of the directory store; made where it is absent.",
-)
-@click.option("--channel", help="Release to this channel, such as candidate; pushed only where not given.")
-@_FORMAT
-def publish(files: tuple[Path, ...], store_folder: Path, channel: str | None, form: str) -> None:
-    """Push .snap FILES to a store, all architectures of a version or none.
-
-    Every file is verified before anything is pushed. Doing it again changes nothing.
-    """
-    from snapedge_hooks.channels import Channel
-    from snapedge_hooks.directorystore import DirectoryStore
-
-    from . import publication
-
-    try:
-        target = None if channel is None else Channel.parse(channel)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--channel") from error
-    published = publication.publish(files, store=DirectoryStore(store_folder), channel=target)
-    document = [
-        {
-            "name": found.name,
-            "version": found.version,
-            "revisions": {str(architecture): int(item.revision) for architecture, item in found.revisions.items()},
-            "channel": target and str(target),
-        }
-        for found in published
-    ]
-    lines = [
-        f"{found.name} {found.version}: "
-        + ", ".join(f"{architecture} revision {item.revision}" for architecture, item in found.revisions.items())
-        + (f", released to {target}" if target else ", not released")
-        for found in published
-    ]
-    _print(form, document, "\n".join(lines))
-
-
+builder.add_command(publishcommand.publish)
 builder.add_command(snapcommands.diff)
 builder.add_command(snapcommands.sign)
 builder.add_command(snapcommands.key)

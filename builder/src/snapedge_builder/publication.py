@@ -11,12 +11,14 @@ from snapedge_hooks.channels import Channel, Revision
 from snapedge_hooks.directorystore import DirectoryStore
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.runtimeterms import RuntimeTerms
-from snapedge_hooks.storeindex import SnapDescription, SnapKind, StoreRevision
+from snapedge_hooks.storeindex import Sha3, SnapDescription, SnapEntry, SnapKind
 from snapedge_hooks.vocabulary import Architecture, SnapName, SnapVersion
 
-from . import verification
+from . import publicationplan, verification
 from .buildrecord import record_name
 from .errors import BuilderError
+from .publicationplan import PublishPlan, SnapToPublish
+from .remotestore import RemoteRevision, RemoteSnap, Review, Upload
 from .verification import VerifiedSnap
 
 
@@ -55,7 +57,7 @@ class Publication:
 
     name: SnapName
     version: SnapVersion
-    revisions: dict[Architecture, StoreRevision]
+    revisions: dict[Architecture, Revision]
     channel: Channel | None
 
 
@@ -69,23 +71,62 @@ def publish(paths: Sequence[Path], *, store: DirectoryStore, channel: Channel | 
         BuilderError: a file does not verify, or a version is not whole.
         SnapedgeError: the store refuses, is full or is away.
     """
+    published = []
+    for name, snaps in whole_versions(paths).items():
+        revisions = {snap.architecture: store.push(snap.path, describe(snap)).revision for snap in snaps}
+        published.append(
+            Publication(name=name, version=SnapVersion(snaps[0].version), revisions=revisions, channel=channel)
+        )
+    if channel is not None:
+        store.release_all(channel, {publication.name: publication.revisions for publication in published})
+    return tuple(published)
+
+
+def plan(paths: Sequence[Path], *, store: DirectoryStore, channel: Channel | None) -> PublishPlan:
+    """What publishing would do now.
+
+    Raises:
+        BuilderError: a file does not verify, or a version is not whole.
+        StoreUnreadableError: the store's index cannot be read.
+    """
+    snaps = to_publish(paths)
+    entries = store.index().snaps
+    seen = {snap.name: _seen(entries.get(snap.name)) for snap in snaps}
+    return publicationplan.plan(snaps, store=str(store.root), seen=seen, notes={}, channel=channel, register=False)
+
+
+def to_publish(paths: Sequence[Path]) -> list[SnapToPublish]:
+    """Verified snaps as planners take them; the arguments and errors are those of `whole_versions`."""
+    snaps = []
+    for name, verified in whole_versions(paths).items():
+        files = {
+            snap.architecture: Upload(
+                name=name,
+                version=snap.version,
+                architecture=snap.architecture,
+                path=snap.path,
+                sha3_384=Sha3.of_file(snap.path),
+                size=snap.size,
+            )
+            for snap in verified
+        }
+        kind = describe(verified[0]).kind
+        snaps.append(SnapToPublish(name=name, version=verified[0].version, kind=kind, files=files))
+    return snaps
+
+
+def whole_versions(paths: Sequence[Path]) -> dict[SnapName, list[VerifiedSnap]]:
+    """Verified snaps by name: one version of each, with every architecture that was built.
+
+    Raises:
+        BuilderError: a file does not verify, or a version is not whole.
+    """
     groups: dict[SnapName, list[VerifiedSnap]] = {}
     for snap in verification.verify(paths):
         groups.setdefault(SnapName(snap.name), []).append(snap)
     for name, snaps in groups.items():
         _check_whole(name, snaps)
-    published = []
-    for name, snaps in groups.items():
-        revisions = {snap.architecture: store.push(snap.path, describe(snap)) for snap in snaps}
-        published.append(
-            Publication(name=name, version=SnapVersion(snaps[0].version), revisions=revisions, channel=channel)
-        )
-    if channel is not None:
-        store.release_all(
-            channel,
-            {publication.name: _revision_numbers(publication.revisions) for publication in published},
-        )
-    return tuple(published)
+    return groups
 
 
 def describe(snap: VerifiedSnap) -> SnapDescription:
@@ -116,6 +157,28 @@ def describe(snap: VerifiedSnap) -> SnapDescription:
     )
 
 
+def _seen(entry: SnapEntry | None) -> RemoteSnap:
+    """What a directory store knows of a snap, as other stores tell it."""
+    if entry is None:
+        return RemoteSnap(revisions=(), released={})
+    revisions = tuple(
+        RemoteRevision(
+            revision=item.revision,
+            architectures=(str(item.architecture),),
+            version=item.version,
+            sha3_384=item.sha3_384,
+            review=Review.APPROVED,
+        )
+        for item in entry.revisions
+    )
+    released = {}
+    for channel in entry.channels:
+        release = entry.released(channel)
+        if release is not None:
+            released[channel] = {str(name): number for name, number in release.revisions.items()}
+    return RemoteSnap(revisions=revisions, released=released)
+
+
 def _check_whole(name: SnapName, snaps: list[VerifiedSnap]) -> None:
     seen: dict[Architecture, VerifiedSnap] = {}
     for snap in snaps:
@@ -137,7 +200,3 @@ def _architectures_built(record: Path) -> set[str]:
         return set()
     snaps = document.get("snaps") if isinstance(document, dict) else None
     return set(snaps) if isinstance(snaps, dict) else set()
-
-
-def _revision_numbers(revisions: dict[Architecture, StoreRevision]) -> dict[Architecture, Revision]:
-    return {architecture: found.revision for architecture, found in revisions.items()}

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from .clioutput import FORMAT, show
+from .interruption import sigterm_interrupts
 
 if TYPE_CHECKING:
     from .trialserver import TrialServer
@@ -68,7 +64,7 @@ def try_model(
     from . import cache, presentation, replay, runtimesource, trialimage, trialreport, trialserver
 
     opened = cache.Cache(cache_folder or cache.default_root())
-    with _ended_by_sigterm_too():
+    with sigterm_interrupts():
         with presentation.stderr_progress() as progress:
             image = trialimage.read(
                 path,
@@ -104,20 +100,3 @@ def _wait(server: TrialServer) -> None:
         server.wait()
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
-
-
-@contextmanager
-def _ended_by_sigterm_too() -> Iterator[None]:
-    """SIGTERM is Ctrl-C from somebody else: what was started is ended, what was made is taken away."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -303,7 +303,8 @@ def test_snaps_are_published_once_and_released_together(site: BuildSite) -> None
     first = publication.publish(paths, store=store, channel=channel)
     again = publication.publish(paths, store=store, channel=channel)
     assert [found.revisions for found in first] == [found.revisions for found in again]
-    stored = first[0].revisions[ARM64]
+    stored = store.index().entry(SnapName("tripler")).revision(first[0].revisions[ARM64])
+    assert stored is not None
     assert (stored.kind, stored.runtime and stored.runtime.minimum) == (SnapKind.MODEL, "1.0.0")
     assert stored.sha3_384 == Sha3.of_file(model.snaps[1])
     assert store.index().snaps.keys() == {SnapName("tripler"), SnapName("snapedge-onnx")}
