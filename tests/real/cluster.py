@@ -27,6 +27,19 @@ class Cluster:
         """Credentials, as MicroK8s' credentials/client.config."""
         return Path(rig.run("cluster", "config").strip())
 
+    def wipe_registry(self) -> None:
+        """Forget every image that the registry holds."""
+        rig.run("cluster", "registry", "wipe")
+
+    def collect_garbage(self) -> None:
+        """Have the registry free what no manifest names."""
+        rig.run("cluster", "registry", "collect")
+
+    @property
+    def registry_files(self) -> Path:
+        """Where the registry keeps its blobs."""
+        return rig.STATE / "cluster" / "registry"
+
     def kubectl(self, *arguments: str, data: bytes = b"") -> str:
         """What kubectl prints, as admin."""
         return rig.run("cluster", "kubectl", *arguments, data=data)

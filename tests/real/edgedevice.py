@@ -44,6 +44,19 @@ class EdgeDevice:
         lines = self.execute("journalctl", "-o", "json", "-u", unit).splitlines()
         return [str(json.loads(line)["MESSAGE"]) for line in lines]
 
+    def hook_journal(self, snap: str, hook: str) -> list[str]:
+        """What a snap's hook has logged, one message each."""
+        return self.execute("journalctl", "-o", "cat", "-t", f"snap.{snap}.hook.{hook}").splitlines()
+
+    def run_service(self, snap: str, service: str) -> None:
+        """Have a snap's service run once, and wait until it ended."""
+        unit = f"snap.{snap}.{service}.service"
+        self.execute("sh", "-c", f"systemctl restart {unit}; while systemctl -q is-active {unit}; do sleep 0.1; done")
+
+    def common(self, snap: str) -> Path:
+        """A snap's $SNAP_COMMON, seen from this machine."""
+        return rig.STATE / "devices" / self.name / "root" / "var" / "snap" / snap / "common"
+
     def service_state(self, snap: str, service: str) -> str:
         """What systemd says of a snap's service: active, inactive, failed."""
         return self.execute("sh", "-c", f"systemctl is-active snap.{snap}.{service}.service || true").strip()

@@ -83,7 +83,9 @@ class Snapd:
             name: the instance's name, when it is not the snap's own.
         """
         boundary = secrets.token_hex(16)
-        fields = {"action": "install", "dangerous": "true", **({"name": name} if name else {})}
+        # snapd asks for the path when a name is given, and installs under the snap's own name without it.
+        named = {"name": name, "snap-path": str(file)} if name else {}
+        fields = {"action": "install", "dangerous": "true", **named}
         body = b"".join(
             f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
             for key, value in fields.items()

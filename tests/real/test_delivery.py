@@ -5,21 +5,16 @@ The tests are chapters of one story and run in this order; each finds what the o
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from . import shippedsnaps
-from .cluster import REGISTRY, Cluster
+from .cluster import Cluster
 from .edgedevice import EdgeDevice
 from .kserve_controller import KServeController
-from .predictions import Questioner, predict
+from .predictions import Questioner
+from .servedmodel import MK8S, assert_right, eventually, image_of, nobody_waits, served_image
 from .shippedsnaps import MODEL, RUNTIME, ShippedSnaps
-
-MK8S = ("mk8s", "microk8s", "microk8s")
-PREDICTOR = f"{MODEL}-predictor"
 
 
 @pytest.fixture(scope="module")
@@ -31,31 +26,8 @@ def device(edge_device: EdgeDevice, cluster: Cluster, kserve: KServeController) 
 
 @pytest.fixture
 def client(device: EdgeDevice, cluster: Cluster) -> Iterator[Questioner]:
-    """A client that asks all through a test; none of its questions may fail, none be answered wrongly."""
-    address = cluster.service_address(PREDICTOR)
-    with Questioner(address, MODEL, "cultivar", shippedsnaps.samples()) as found:
+    with nobody_waits(cluster) as found:
         yield found
-        time.sleep(0.5)  # what a change left behind may still fail
-    assert found.complaints == []
-    assert found.right > 50
-
-
-def served_image(cluster: Cluster) -> str:
-    """What the InferenceService asks for."""
-    spec = cluster.get("inferenceservice", MODEL)["spec"]
-    image: str = spec["predictor"]["containers"][0]["image"]
-    return image
-
-
-def image_of(snap: Path) -> str:
-    return f"{REGISTRY}/{MODEL}@{shippedsnaps.image_digest(snap)}"
-
-
-def eventually(is_so: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not is_so():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"
-        time.sleep(0.2)
 
 
 def test_installed_without_credentials_it_waits(device: EdgeDevice, shipped_snaps: ShippedSnaps) -> None:
@@ -75,10 +47,7 @@ def test_connected_it_serves_what_its_samples_say(
     snapd.await_health(RUNTIME, "okay")
     snapd.await_health(MODEL, "okay")
     assert served_image(cluster) == image_of(shipped_snaps.first)
-    address = cluster.service_address(PREDICTOR)
-    for sample in shippedsnaps.samples():
-        expected = next(one["data"] for one in sample["expect"]["outputs"] if one["name"] == "cultivar")
-        assert predict(address, MODEL, sample["request"])["cultivar"] == expected
+    assert_right(cluster)
 
 
 def test_a_bad_model_is_undone_and_nobody_sees_it(

@@ -63,7 +63,7 @@ configure() {
   cat >"$STATE/registry.yml" <<C
 version: 0.1
 log: {level: info}
-storage: {filesystem: {rootdirectory: $STATE/registry}, delete: {enabled: true}}
+storage: {cache: {blobdescriptor: inmemory}, filesystem: {rootdirectory: $STATE/registry}, delete: {enabled: true}}
 http: {addr: "127.0.0.1:$REGISTRY", headers: {X-Content-Type-Options: [nosniff]}}
 C
   cat >"$certs/hosts.toml" <<C
