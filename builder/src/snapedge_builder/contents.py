@@ -157,6 +157,8 @@ def model_snap(
     if declaration.image is ImageDelivery.FULL:
         components += runtime.components
         files += _runtime_files(runtime)
+        # For `serve.transport=sideload`: the hooks put the whole image's archive there.
+        document["slots"] = snapyaml.configuration_slot("$SNAP_COMMON/launcher")
     bill = sbom.document(
         subject=sbom.Component(
             kind="container", name=declaration.name, version=declaration.version, digest=payload.predicted_image

@@ -39,7 +39,6 @@ from .progress import Progress
 from .snaptree import TreeFile, snap_tree, text_file
 
 NAME = "snapedge-microk8s"
-SLOT = "configuration"
 LAUNCHER = "launcher"
 
 
@@ -155,9 +154,7 @@ def content(
         ),
         architecture=architecture,
     )
-    document["slots"] = {
-        SLOT: {"interface": "content", "content": "configuration", "source": {"read": [f"$SNAP/{LAUNCHER}"]}}
-    }
+    document["slots"] = snapyaml.configuration_slot(f"$SNAP/{LAUNCHER}")
     snapyaml.check(document)
     files = [_archive_file(archive) for archive in fitting]
     sources = [*request.others, *request.kserve, *(archive.path for archive in fitting)]

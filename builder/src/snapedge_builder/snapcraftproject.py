@@ -65,6 +65,7 @@ def project(document: Mapping[str, Any], architectures: Sequence[Architecture]) 
         },
         "environment": {**document["environment"], "LD_LIBRARY_PATH": None},
         "plugs": document["plugs"],
+        **({"slots": document["slots"]} if "slots" in document else {}),
         "hooks": document["hooks"],
         "apps": document["apps"],
         "parts": {PART: {"plugin": "dump", "source": "tree/$CRAFT_ARCH_BUILD_FOR"}},

@@ -22,9 +22,11 @@ PATH = "meta/snap.yaml"
 CORE = "core24"
 """The newest core with a Python that hooks may use; core26 hides it."""
 PLUG = "mk8s"
+SLOT = "configuration"
 DRIFT_TIMER = "00:00~24:00/24"
 """Once an hour, at a moment of snapd's choosing in it."""
 _PLUGS = ["network", PLUG]
+_SHARED = ("$SNAP/", "$SNAP_COMMON/")
 
 _INSTANCE_WORD = re.compile(r"[a-zA-Z0-9](?:-?[a-zA-Z0-9])*")
 _PLUG_WORD = re.compile(r"[a-z](?:-?[a-z0-9])*")
@@ -102,6 +104,11 @@ def snap_yaml(*, name: str, version: str, summary: str, description: str, archit
             "drift": {"command": "bin/drift", "daemon": "oneshot", "timer": DRIFT_TIMER, "plugs": list(_PLUGS)},
         },
     }
+
+
+def configuration_slot(folder: str) -> dict[str, Any]:
+    """The slots of a snap from which MicroK8s' plug `configuration` takes what is in a folder called launcher."""
+    return {SLOT: {"interface": "content", "content": "configuration", "source": {"read": [folder]}}}
 
 
 def dump(document: Mapping[str, Any]) -> bytes:
@@ -200,9 +207,9 @@ def _slot_problems(slots: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(body, dict) or body.get("interface") != "content" or not isinstance(body.get("content"), str):
             yield f"slots.{name}: is no content slot"
         elif not isinstance(read, list) or not all(
-            isinstance(item, str) and item.startswith("$SNAP/") and ".." not in item.split("/") for item in read
+            isinstance(item, str) and item.startswith(_SHARED) and ".." not in item.split("/") for item in read
         ):
-            yield f"slots.{name}: source.read must list folders below $SNAP"
+            yield f"slots.{name}: source.read must list folders below $SNAP or $SNAP_COMMON"
 
 
 def _app_problems(place: str, body: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from .document import canonical_json
 from .payload import NODE_PORTS, Payload, parse_namespace
 from .situations import ConfigurationError
-from .vocabulary import Digest, GateMode, RegistryAddress
+from .vocabulary import Digest, GateMode, RegistryAddress, Transport
 
 DEFAULT_REGISTRY = RegistryAddress("localhost:32000")
 KEYS = ("gate", "namespace", "node-port", "registry", "transport")
@@ -24,18 +24,20 @@ class Configuration:
         namespace: of our objects.
         node_port: on the device; 0 for none whatever the payload says.
         gate: what golden samples decide.
+        transport: how images get to containerd.
     """
 
     registry: RegistryAddress = DEFAULT_REGISTRY
     namespace: str | None = None
     node_port: int | None = None
     gate: GateMode | None = None
+    transport: Transport = Transport.REGISTRY
 
     @property
     def fingerprint(self) -> Digest:
         """Equal for equal wishes."""
         gate = None if self.gate is None else self.gate.value
-        return Digest.of(canonical_json([self.registry, self.namespace, self.node_port, gate]))
+        return Digest.of(canonical_json([self.registry, self.namespace, self.node_port, gate, self.transport.value]))
 
     def applied_to(self, payload: Payload) -> Payload:
         """The payload with these wishes in it."""
@@ -58,14 +60,12 @@ def parse(options: Mapping[str, Any]) -> Configuration:
             raise ConfigurationError(
                 f"serve.{key}" if key else "serve", "is not a key", f"use serve.{', serve.'.join(KEYS)}"
             )
-    transport = options.get("transport")
-    if transport not in (None, "registry"):
-        raise ConfigurationError("serve.transport", f"{_shown(transport)} is unknown", "set it to registry")
     return Configuration(
         registry=_registry(options.get("registry")),
         namespace=_namespace(options.get("namespace")),
         node_port=_node_port(options.get("node-port")),
         gate=_gate(options.get("gate")),
+        transport=_transport(options.get("transport")),
     )
 
 
@@ -118,3 +118,14 @@ def _gate(value: Any) -> GateMode | None:
         return GateMode(value)
     except ValueError:
         raise ConfigurationError("serve.gate", f"{_shown(value)} is not a gate", "use strict, report or none") from None
+
+
+def _transport(value: Any) -> Transport:
+    if value is None:
+        return Transport.REGISTRY
+    try:
+        return Transport(value)
+    except ValueError:
+        raise ConfigurationError(
+            "serve.transport", f"{_shown(value)} is not a transport", "use registry or sideload"
+        ) from None

@@ -8,7 +8,8 @@ Rules, in the order they are applied:
    that is not trusted, is passed over.
 2. What is there is not done again: every action that is not needed stands in the plan as a skip, with the reason.
 3. Nothing is sent or applied without room for it.
-4. What can be done without a missing part is done: an image goes into the registry while the API is away.
+4. What can be done without a missing part is done: an image goes into the registry, or into its archive, while the API
+   is away.
 5. Another snap's InferenceService is never touched.
 6. A spec becomes the last good one only after it was ready and its samples were answered right.
 7. If every runtime at hand proved bad, the last good spec is put back; if there is none, nothing is served.
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from . import room as rooms
+from . import sideload
 from .goodspec import GoodSpec, Identity, Manifests
 from .health import Health
 from .images import ComposedImage
@@ -30,7 +32,7 @@ from .readiness import Phase
 from .runtimesearch import RuntimeCandidate
 from .situations import PayloadBadError, ShortageError, SituationError
 from .state import PushedImage
-from .vocabulary import Digest, GateMode, HealthCode
+from .vocabulary import Digest, GateMode, HealthCode, Transport
 
 PRUNE_AFTER = 24 * 3600.0
 """Seconds that a manifest we no longer need stays, so that a revert within a day finds it."""
@@ -50,6 +52,7 @@ class ActionKind(Enum):
     PUSH_CONFIG = "push-config"
     PUSH_SIGNATURE = "push-signature"
     PUSH_MANIFEST = "push-manifest"
+    WRITE_ARCHIVE = "write-archive"
     APPLY = "apply"
     WAIT_READY = "wait-ready"
     REPLAY_SAMPLES = "replay-samples"
@@ -111,6 +114,7 @@ class ConvergePlan:
         restore: the spec that RESTORE puts back; None there means: serve nothing.
         prunable: manifests of ours that PRUNE deletes.
         leave_namespace: whose objects of ours PRUNE deletes.
+        archives: names of image archives that PRUNE deletes.
         watch_from: the position of the first of `WATCHED_SAMPLES` that REPLAY_SAMPLES asks; None for all samples.
     """
 
@@ -121,6 +125,7 @@ class ConvergePlan:
     restore: GoodSpec | None = None
     prunable: tuple[PushedImage, ...] = ()
     leave_namespace: str | None = None
+    archives: tuple[str, ...] = ()
     watch_from: int | None = None
 
     @property
@@ -187,10 +192,11 @@ class _Planner:
         before = (self._check_room(no_room=no_room), self._resolve_runtime())
         layers = tuple(_skipped(action, "there is no room") for action in self._layers) if no_room else self._layers
         prunable, leave = self._prunable()
+        archives = self._archives()
         if obstacle is not None or isinstance(cluster, ShortageError):
             after = _held_back(obstacle)
         else:
-            after = (*self._serve(cluster), _prune(prunable, leave))
+            after = (*self._serve(cluster), _prune(prunable, leave, archives))
         return ConvergePlan(
             actions=(*before, *layers, *after),
             target=self._target,
@@ -198,6 +204,7 @@ class _Planner:
             refused=self._refused,
             prunable=prunable,
             leave_namespace=leave,
+            archives=archives,
             watch_from=self._watch_from(cluster),
         )
 
@@ -222,7 +229,8 @@ class _Planner:
         push = sum(
             action.size for action in self._layers if not action.skip and action.kind is not ActionKind.MOUNT_LAYER
         )
-        missing = rooms.shortage(self._wish.payload.service, cluster.room, push)
+        copies = rooms.ARCHIVE_COPIES if self._wish.transport is Transport.SIDELOAD else rooms.COPIES
+        missing = rooms.shortage(self._wish.payload.service, cluster.room, push, copies=copies)
         if missing is None:
             return None
         return ShortageError(
@@ -254,6 +262,8 @@ class _Planner:
         )
 
     def _plan_image(self) -> tuple[ConvergeAction, ...]:
+        if self._wish.transport is Transport.SIDELOAD:
+            return (self._plan_archive(),)
         image, model = self._target.image, self._wish.payload.model.layer
         is_there = image.digest in self._registry.manifests
         mounted = self._target.runtime.repository is not None
@@ -273,6 +283,26 @@ class _Planner:
             )
         )
         return tuple(actions)
+
+    def _plan_archive(self) -> ConvergeAction:
+        image, cluster = self._target.image, self._observed.cluster
+        if sideload.file_name(self._wish.name, image.digest) in self._observed.archives:
+            reason, skip = "it lies ready for MicroK8s", True
+        elif isinstance(cluster, ClusterView) and not self._must_prove(cluster):
+            reason, skip = "containerd has the image", True
+        else:
+            reason, skip = "MicroK8s takes it when microk8s:configuration is connected", False
+        size = sum(int(layer["size"]) for layer in self._target.runtime.layers) + self._wish.payload.model.layer.size
+        return ConvergeAction(kind=ActionKind.WRITE_ARCHIVE, reason=reason, skip=skip, digest=image.digest, size=size)
+
+    def _archives(self) -> tuple[str, ...]:
+        """Those that nobody needs once the plan is done: containerd has what serves, and took a copy of it."""
+        written = {
+            sideload.file_name(self._wish.name, self._target.image.digest)
+            for action in self._layers
+            if action.kind is ActionKind.WRITE_ARCHIVE and not action.skip
+        }
+        return tuple(sorted(self._observed.archives | written))
 
     def _blob(self, kind: ActionKind, digest: Digest, size: int, *, is_there: bool) -> ConvergeAction:
         if is_there or digest in self._registry.blobs:
@@ -321,13 +351,13 @@ class _Planner:
     def _prunable(self) -> tuple[tuple[PushedImage, ...], str | None]:
         observed = self._observed
         needed = {self._target.image.digest}
+        # Without a registry nothing can be deleted there; what was pushed once is remembered for when it is back.
+        pushed = () if self._wish.transport is Transport.SIDELOAD else observed.pushed
         if observed.last_good is not None:
             needed.add(observed.last_good.image)
         # A time far ahead was told by a clock that was wrong; waiting for it to come would keep the image for years.
         old = tuple(
-            image
-            for image in observed.pushed
-            if image.digest not in needed and abs(observed.now - image.at) >= PRUNE_AFTER
+            image for image in pushed if image.digest not in needed and abs(observed.now - image.at) >= PRUNE_AFTER
         )
         namespace = observed.former_namespace
         return old, None if namespace == self._target.manifests.namespace else namespace
@@ -353,8 +383,10 @@ def _held_back(obstacle: SituationError | None) -> tuple[ConvergeAction, ...]:
     return tuple(ConvergeAction(kind=kind, reason=reason, skip=True) for kind in kinds)
 
 
-def _prune(images: tuple[PushedImage, ...], namespace: str | None) -> ConvergeAction:
+def _prune(images: tuple[PushedImage, ...], namespace: str | None, archives: tuple[str, ...]) -> ConvergeAction:
     parts = [f"{len(images)} old image(s)"] if images else []
+    if archives:
+        parts.append(f"{len(archives)} image archive(s)")
     if namespace is not None:
         parts.append(f"objects in namespace {namespace}")
     return ConvergeAction(

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from . import configuration as configurations
 from . import content as contents
-from . import convergence, health, objectexecutor, objectplan, observation, runtimeobservation, runtimeplan
+from . import convergence, health, objectexecutor, objectplan, observation, runtimeobservation, runtimeplan, sideload
 from .clock import Clock, Deadline
 from .clusterobjects import ClusterObjects
 from .configuration import Configuration
@@ -119,6 +119,7 @@ class Converger:
             owner=environment.instance_name,
             registry=self.configuration.registry,
             own_runtime=self.content.runtime,
+            transport=self.configuration.transport,
         )
 
     def _run_objects(self, wanted: ClusterObjects, *, again: bool) -> Health:
@@ -177,6 +178,7 @@ class Converger:
             doors=doors,
             memory=self.memory,
             deadline=Deadline.after(self._device.clock, seconds),
+            archives=self._device.environment.archives,
         )
 
     def _observe(self, wish: Wish, doors: Doors, *, replay: bool) -> Observed:
@@ -205,6 +207,7 @@ class Converger:
             now=self._device.clock.time(),
             replay=replay,
             watched=state.watched,
+            archives=sideload.names(environment.archives),
         )
 
     def _refuse(self, plan: convergence.ConvergePlan, error: SituationError) -> None:

@@ -58,6 +58,7 @@ MODULES = (
     "runtimeterms",
     "runtimetrust",
     "samples",
+    "sideload",
     "situations",
     "snapctl",
     "state",

@@ -63,6 +63,11 @@ class SnapEnvironment:
         return self.data / "microk8s" / "credentials" / "client.config"
 
     @property
+    def archives(self) -> Path:
+        """Where image archives lie for MicroK8s to take when it is connected to the slot `configuration`."""
+        return self.common / "launcher" / "sideload"
+
+    @property
     def state_file(self) -> Path:
         """The cache of what was done."""
         return self.common / "state.json"

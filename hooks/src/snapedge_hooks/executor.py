@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
-from . import blobs, inferenceservice, observation, probe, upload
+from . import blobs, inferenceservice, observation, probe, sideload, upload
 from .blobs import Blob
 from .clock import Deadline
 from .cluster import Cluster
@@ -29,12 +30,15 @@ _REMEMBERED_IMAGES = 50
 class Executor:
     """Carries out plans for one wish."""
 
-    def __init__(self, *, wish: Wish, content: Content, doors: Doors, memory: Memory, deadline: Deadline) -> None:
+    def __init__(
+        self, *, wish: Wish, content: Content, doors: Doors, memory: Memory, deadline: Deadline, archives: Path
+    ) -> None:
         self._wish = wish
         self._content = content
         self._doors = doors
         self._memory = memory
         self._deadline = deadline
+        self._archives = archives
         self._own = content.own_blobs()
 
     def execute(self, plan: ConvergePlan) -> None:
@@ -60,6 +64,8 @@ class Executor:
                 self._bring(action, _target(plan))
             case ActionKind.PUSH_MANIFEST:
                 self._push_manifest(_target(plan))
+            case ActionKind.WRITE_ARCHIVE:
+                self._write_archive(_target(plan))
             case ActionKind.APPLY:
                 self._apply(_target(plan).manifests)
             case ActionKind.RESTORE:
@@ -97,6 +103,17 @@ class Executor:
         self._memory.update(pushed=tuple(pushed[-_REMEMBERED_IMAGES:]))
         tag = TagName.for_version(self._wish.payload.version)
         self._doors.registry.put_manifest(repository, tag, image.manifest)
+
+    def _write_archive(self, target: Target) -> None:
+        image = target.image
+        parts = [self._blob(digest, target) for digest in (*image.layer_digests, image.config_digest)]
+        sideload.write(
+            self._archives / sideload.file_name(self._wish.name, image.digest),
+            reference=self._wish.reference_on(target.runtime),
+            architecture=self._wish.payload.architecture,
+            manifest=image.manifest,
+            parts=[part for part in parts if part is not None],
+        )
 
     def _push_again(self, target: Target) -> None:
         """Bring every blob whatever the registry claims: after a garbage collection it can claim what is gone."""
@@ -147,7 +164,7 @@ class Executor:
                     for pod in failure.pods:
                         cluster.delete_pod(pod)
                 elif healed is None or not failure.pods <= healed:
-                    raise RefusedError(HealthCode.LOAD_FAILED, failure.brief[:1].upper() + failure.brief[1:])
+                    raise RefusedError(HealthCode.LOAD_FAILED, failure.brief, resolution=failure.resolution)
             elif failure is not None:
                 raise failure
             if verdict.reason != last:
@@ -221,6 +238,7 @@ class Executor:
         return tuple(replace(item, at=now) if item.digest == before.image else item for item in pushed)
 
     def _prune(self, plan: ConvergePlan) -> None:
+        sideload.delete(self._archives, plan.archives)
         if plan.prunable:
             used = self._at(_target(plan).manifests).used_images()
             gone = set()

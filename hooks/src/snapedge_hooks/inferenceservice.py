@@ -18,7 +18,7 @@ from typing import Any
 from . import quantities
 from .goodspec import Identity, Manifests
 from .payload import Payload
-from .vocabulary import ImageReference, UpdateStrategy
+from .vocabulary import ImageReference, Transport, UpdateStrategy
 
 CONTAINER = "kserve-container"
 HTTP_PORT = 8080
@@ -31,7 +31,15 @@ _USER = 65532
 _MANAGED = {"app.kubernetes.io/managed-by": "snapedge"}
 
 
-def manifests(payload: Payload, *, name: str, owner: str, image: ImageReference, identity: Identity) -> Manifests:
+def manifests(
+    payload: Payload,
+    *,
+    name: str,
+    owner: str,
+    image: ImageReference,
+    identity: Identity,
+    transport: Transport = Transport.REGISTRY,
+) -> Manifests:
     """The objects that a payload asks for.
 
     Args:
@@ -40,12 +48,15 @@ def manifests(payload: Payload, *, name: str, owner: str, image: ImageReference,
         owner: the snap instance that it belongs to.
         image: what its pods run.
         identity: of what the image holds.
+        transport: how the image comes to containerd.
     """
     service = payload.service
     resources = {"cpu": service.cpu, "memory": service.memory}
     container = {
         "name": CONTAINER,
         "image": str(image),
+        # Written out in both cases: a field that is left out is not looked at when live objects are compared.
+        "imagePullPolicy": "Never" if transport is Transport.SIDELOAD else "IfNotPresent",
         "env": [{"name": "PROTOCOL", "value": "v2"}, {"name": "SNAPEDGE_GATE", "value": str(payload.gate)}],
         "ports": [{"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"}],
         "resources": {"requests": resources, "limits": dict(resources)},

@@ -23,7 +23,7 @@ from .room import Room
 from .runtimesearch import PassedOver, RuntimeCandidate
 from .situations import ShortageError
 from .state import PushedImage
-from .vocabulary import Digest, ImageReference, RegistryAddress
+from .vocabulary import Digest, HealthCode, ImageReference, RegistryAddress, Transport
 
 NOTHING_SERVED = Readiness(phase=readiness.Phase.ABSENT, reason="nothing is served")
 
@@ -38,6 +38,7 @@ class Wish:
         owner: the snap instance.
         registry: where the image goes.
         own_runtime: the runtime in the snap itself, or None where models share one.
+        transport: how the image gets to containerd.
     """
 
     payload: Payload
@@ -45,6 +46,7 @@ class Wish:
     owner: str
     registry: RegistryAddress
     own_runtime: RuntimeImage | None = None
+    transport: Transport = Transport.REGISTRY
 
     def image_on(self, runtime: RuntimeCandidate) -> ComposedImage:
         """The model's image on a runtime."""
@@ -54,16 +56,21 @@ class Wish:
         """What would be served on it."""
         return Identity(model=self.payload.model.layer.diff_id, runtime=runtime.digest)
 
+    def reference_on(self, runtime: RuntimeCandidate) -> ImageReference:
+        """What the model's image on a runtime is called, wherever it comes from."""
+        return ImageReference(
+            registry=self.registry, repository=self.payload.repository, digest=self.image_on(runtime).digest
+        )
+
     def manifests_on(self, runtime: RuntimeCandidate) -> Manifests:
         """The objects that would serve it."""
         return inferenceservice.manifests(
             self.payload,
             name=self.name,
             owner=self.owner,
-            image=ImageReference(
-                registry=self.registry, repository=self.payload.repository, digest=self.image_on(runtime).digest
-            ),
+            image=self.reference_on(runtime),
             identity=self.identity_on(runtime),
+            transport=self.transport,
         )
 
 
@@ -117,6 +124,7 @@ class Observed:
         now: seconds since 1970.
         replay: whether samples are to be replayed though they were answered right before.
         watched: how many were replayed so for now.
+        archives: names of the image archives that lie ready for MicroK8s.
     """
 
     registry: RegistryView | ShortageError
@@ -128,6 +136,7 @@ class Observed:
     now: float = 0.0
     replay: bool = False
     watched: int = 0
+    archives: frozenset[str] = frozenset()
 
     @property
     def serves(self) -> bool:
@@ -148,6 +157,8 @@ def observe_registry(
         refused: runtimes that need an alternative.
         proved: the runtime that the model was last proved on.
     """
+    if wish.transport is Transport.SIDELOAD:
+        return _without_registry(wish)
     try:
         if wish.own_runtime is not None:
             found = runtimesearch.of_snap(wish.own_runtime)
@@ -173,6 +184,16 @@ def observe_registry(
     return RegistryView(
         runtimes=found.candidates, manifests=frozenset(manifests), blobs=frozenset(blobs), passed=found.passed
     )
+
+
+def _without_registry(wish: Wish) -> RegistryView | ShortageError:
+    if wish.own_runtime is None:
+        return ShortageError(
+            HealthCode.NO_RUNTIME,
+            "Sideload needs a snap with its runtime inside",
+            resolution="build it with delivery.image: full, or `snap unset` serve.transport",
+        )
+    return RegistryView(runtimes=runtimesearch.of_snap(wish.own_runtime).candidates)
 
 
 def observe_cluster(

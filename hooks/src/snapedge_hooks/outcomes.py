@@ -5,6 +5,7 @@
 | done                             | okay, exit 0                               | okay, exit 0       | okay, exit 0    |
 | shortage, nothing of ours serves | waiting, exit 0: the service goes on       | waiting, try again | waiting, exit 0 |
 | shortage, something serves       | try again in the budget, then back, exit 1 | waiting, try again | waiting, exit 0 |
+| image not imported               | waiting, exit 0: the service goes on       | waiting, try again | waiting, exit 0 |
 | refused                          | last good one back, exit 1: snapd undoes   | back, error, exit 0| the same        |
 | payload bad                      | error, exit 1                              | error, exit 0      | the same        |
 | restore failed                   | error, exit 1                              | error, try again   | error, exit 0   |
@@ -22,6 +23,7 @@ from .health import Health
 from .lock import LockedError
 from .situations import RestoreFailedError, ShortageError, SituationError, SnapCtlError
 from .state import Memory
+from .vocabulary import HealthCode
 
 _LOG = logging.getLogger(__name__)
 HOOK_BUDGET = 8 * 60.0
@@ -54,7 +56,8 @@ def converge_in_hook(device: Device, budget: float = HOOK_BUDGET) -> int:
                 report(device, converger.run(deadline.remaining))
             return 0
         except ShortageError as error:
-            if converger is not None and not converger.serves:
+            # snapd connects nothing of a snap whose change is under way, so no import can come while the hook runs.
+            if converger is not None and (not converger.serves or error.code is HealthCode.NO_IMAGE):
                 report(device, healths.of_situation(error))
                 _LOG.warning("%s; the converge service goes on trying", error)
                 return 0

@@ -7,21 +7,25 @@ Rules (observed on a real KServe: an InferenceService stays Ready while its new 
 2. Ready: every replica is updated and available, and no older pod is left behind the Service.
 3. Failed, at once: the image cannot be pulled; the server left with exit code 3 and its verdict; memory ran out; the
    program is for another machine; the pod cannot be placed. Any other end: at the second.
+4. An image that is not to be pulled and is not there is a shortage: it may be imported yet.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from . import inferenceservice
 from .errors import SnapedgeError
-from .situations import PullFailedError, RefusedError, ShortageError
+from .situations import PullFailedError, RefusedError, ShortageError, no_image
 from .vocabulary import HealthCode
 
-_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
+_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "RegistryUnavailable"})
+_LINK = re.compile(r'": |@sha256:[0-9a-f]{64}: ')
+_NOT_IMPORTED = "ErrImageNeverPull"
 _BROKEN = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 GATE_EXIT = 3
 _MACHINE = ("exec format error", "no match for platform", "exec user process")
@@ -151,7 +155,9 @@ def _container_failure(container: dict[str, Any], pod: str) -> SnapedgeError | N
     if reason in _PULL:
         if _is_foreign(message):
             return _wrong_machine()
-        return PullFailedError(message or reason, frozenset({pod}))
+        return PullFailedError(_pull_cause(waiting.get("message")) or reason, frozenset({pod}))
+    if reason == _NOT_IMPORTED:
+        return no_image()
     if reason in _BROKEN:
         return _wrong_machine() if _is_foreign(message) else _refused(f"Pod cannot start: {message or reason}")
     ended = _mapping(state, "terminated") or _mapping(_mapping(container, "lastState"), "terminated")
@@ -221,6 +227,12 @@ def _wrong_machine() -> RefusedError:
     return RefusedError(
         HealthCode.WRONG_ARCH, "Image is for another architecture", resolution="publish the snap for this device's"
     )
+
+
+def _pull_cause(message: Any) -> str:
+    """What went wrong with a pull: the end of containerd's chain, which names the image anew at each link."""
+    text = message if isinstance(message, str) else ""
+    return _line(_LINK.split(text)[-1])
 
 
 def _is_foreign(message: str) -> bool:

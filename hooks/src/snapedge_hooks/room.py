@@ -5,7 +5,8 @@ Rules:
 1. A node's free CPU and memory are what it can allocate less the requests of pods that have not ended.
 2. An update by surge needs room for one more quarter of the replicas, rounded up; a first start for all; a re-creation
    for all, its old pods' requests given back first.
-3. Bytes to push are stored three times: by the registry, by containerd, and unpacked. A reserve stays free.
+3. Bytes to push are stored three times: by the registry, by containerd, and unpacked. An archive is stored four times,
+   since MicroK8s copies ours. A reserve stays free.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .payload import Service
 from .vocabulary import UpdateStrategy
 
 COPIES = 3
+ARCHIVE_COPIES = 4
 RESERVE_BYTES = 64 * 1024 * 1024
 _ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -97,9 +99,9 @@ def free_bytes(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def shortage(service: Service, room: Room, push_bytes: int) -> str | None:
+def shortage(service: Service, room: Room, push_bytes: int, *, copies: int = COPIES) -> str | None:
     """What is missing for a service's pods and image, in words, or None when there is room."""
-    needed = push_bytes * COPIES + RESERVE_BYTES if push_bytes else 0
+    needed = push_bytes * copies + RESERVE_BYTES if push_bytes else 0
     if room.disk < needed:
         return f"disk has {_mebibytes(room.disk)} free, {_mebibytes(needed)} needed"
     if room.nodes is None:

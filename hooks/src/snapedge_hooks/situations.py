@@ -30,7 +30,7 @@ class SituationError(SnapedgeError):
 
 
 class ShortageError(SituationError):
-    """A prerequisite is missing: slot, API, KServe, registry, runtime or room."""
+    """A prerequisite is missing: slot, API, KServe, registry, runtime, room or imported image."""
 
 
 class RefusedError(SituationError):
@@ -63,7 +63,10 @@ class PullFailedError(SnapedgeError):
     """
 
     def __init__(self, message: str, pods: frozenset[str]) -> None:
-        super().__init__(f"image could not be pulled: {message}")
+        super().__init__(
+            f"Image not pulled: {message}",
+            resolution="containerd must reach the registry by the name in serve.registry; see the pod's events",
+        )
         self.pods = pods
 
 
@@ -101,4 +104,13 @@ def no_kserve(problem: str) -> ShortageError:
     """KServe is not installed, or its webhook does not answer."""
     return ShortageError(
         HealthCode.NO_KSERVE, f"KServe: {problem}", resolution="install KServe in RawDeployment mode, or wait for it"
+    )
+
+
+def no_image() -> ShortageError:
+    """The image waits in its archive: MicroK8s imports archives when it is connected, and then only."""
+    return ShortageError(
+        HealthCode.NO_IMAGE,
+        "Image not imported: reconnect microk8s:configuration to this snap",
+        resolution="`snap disconnect microk8s:configuration`, then connect it to this snap's slot configuration",
     )

@@ -253,6 +253,17 @@ class GateMode(Enum):
         return self.value
 
 
+class Transport(Enum):
+    """How images get to containerd: through the device's registry, or as archives that MicroK8s imports."""
+
+    REGISTRY = "registry"
+    SIDELOAD = "sideload"
+
+    def __str__(self) -> str:
+        """The word used in settings."""
+        return self.value
+
+
 class UpdateStrategy(Enum):
     """How the old pod gives way: surge keeps it until the new one is ready, recreate stops it first."""
 
@@ -282,6 +293,7 @@ class HealthCode(Enum):
     REGISTRY_DOWN = "registry-down"
     NO_RUNTIME = "no-runtime"
     NO_ROOM = "no-room"
+    NO_IMAGE = "no-image"
     GATE_FAILED = "gate-failed"
     LOAD_FAILED = "load-failed"
     WRONG_ARCH = "wrong-arch"
@@ -303,5 +315,6 @@ _WAITING = frozenset(
         HealthCode.REGISTRY_DOWN,
         HealthCode.NO_RUNTIME,
         HealthCode.NO_ROOM,
+        HealthCode.NO_IMAGE,
     }
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from snapedge_builder import building, publication, verification
+from snapedge_builder import building, publication, snapyaml, verification
 from snapedge_builder.building import Build, BuildRequest, NoArchitectureError, RuntimeFolderMissingError
 from snapedge_builder.modelfile import ModelRefusedError
 from snapedge_builder.observation import RuntimeUnfitError, SamplesUnreadableError
@@ -135,6 +135,8 @@ def test_a_full_snap_carries_its_runtime_and_verifies_alone(site: BuildSite) -> 
     assert "predicted image digest" in found.checks
     names = SnapFile.open(built.snaps[0]).files_below("runtime")
     assert names == ["runtime/layers/10-base.tar", "runtime/layers/40-app.tar", "runtime/runtime.json"]
+    document = snapyaml.parse(SnapFile.open(built.snaps[0]).read("meta/snap.yaml"))
+    assert document["slots"]["configuration"]["source"] == {"read": ["$SNAP_COMMON/launcher"]}
 
 
 def test_a_runtime_becomes_a_snap_and_proves_the_models_prediction(site: BuildSite) -> None:

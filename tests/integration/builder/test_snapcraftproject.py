@@ -45,7 +45,9 @@ def built(site: BuildSite, folder: Path) -> list[Path]:
     return list(building.build(request, cache=site.cache, source=site.source, progress=Silence()).snaps)
 
 
-def test_the_project_says_what_our_snap_yaml_says(site: BuildSite) -> None:
+@pytest.mark.parametrize("image", ["shared", "full"])
+def test_the_project_says_what_our_snap_yaml_says(site: BuildSite, image: str) -> None:
+    site.say("samples: samples.json", f"samples: samples.json\ndelivery: {{image: {image}}}")
     snaps = built(site, site.model)
     folder = site.top / "project"
     written = snapcraftproject.write_project(snaps, folder)
@@ -53,6 +55,7 @@ def test_the_project_says_what_our_snap_yaml_says(site: BuildSite) -> None:
     theirs = yaml.safe_load((folder / "snap" / "snapcraft.yaml").read_text())
     for key in ("name", "version", "summary", "description", "base", "confinement", "grade", "plugs", "hooks", "apps"):
         assert theirs[key] == ours[key]
+    assert theirs.get("slots") == ours.get("slots")
     assert set(ours) - set(theirs) == {"architectures", "type"}
     assert theirs["environment"] == {**ours["environment"], "LD_LIBRARY_PATH": None}
     assert theirs["platforms"] == {

@@ -263,7 +263,7 @@ def test_a_pull_error_has_every_layer_pushed_again(device: EdgeDevice) -> None:
     assert device.run("install") == 1
     puts = [request for request in device.registry.requests if request.startswith("PUT") and "/blobs/" in request]
     assert len(puts) == 2 * 4
-    assert device.health().startswith("--code=load-failed error Image could not be pulled")
+    assert device.health().startswith("--code=load-failed error Image not pulled: content digest not found")
     assert digest in device.registry.manifests[NAME]
 
 

@@ -46,7 +46,7 @@ def test_port_zero_closes_the_payloads_port() -> None:
         ({"node-port": True}, "serve.node-port: True is not a node port; use 30000 to 32767, or 0 for none"),
         ({"gate": "off"}, "serve.gate: 'off' is not a gate; use strict, report or none"),
         ({"gate": ["strict"]}, "serve.gate: ['strict'] is not a gate; use strict, report or none"),
-        ({"transport": "pigeon"}, "serve.transport: 'pigeon' is unknown; set it to registry"),
+        ({"transport": "pigeon"}, "serve.transport: 'pigeon' is not a transport; use registry or sideload"),
         ({"namespace": "A b"}, "serve.namespace: 'A b' is not a namespace; use up to 63 lower-case letters, digits, dashes"),
     ],
 )  # fmt: skip

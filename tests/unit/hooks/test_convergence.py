@@ -61,12 +61,18 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         "pushed_hours_ago": draw(st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 100), max_size=2)),
         "former_namespace": draw(st.sampled_from([None, "default", "elsewhere"])),
         "replay": draw(st.booleans()),
+        "archives": draw(st.sampled_from([[], ["new"], ["old", "wine-0.tar"]])),
     }
 
 
-@given(case=cases(), gate=st.sampled_from(["strict", "report", "none"]), own=st.booleans())
-def test_a_plan_carried_out_leaves_only_skips(case: dict[str, Any], gate: str, own: bool) -> None:
-    asked = worlds.wish(gate=gate, own=own)
+@given(
+    case=cases(),
+    gate=st.sampled_from(["strict", "report", "none"]),
+    own=st.booleans(),
+    transport=st.sampled_from(["registry", "sideload"]),
+)
+def test_a_plan_carried_out_leaves_only_skips(case: dict[str, Any], gate: str, own: bool, transport: str) -> None:
+    asked = worlds.wish(gate=gate, own=own, transport=transport)
     seen = worlds.observed(asked, case)
     plan = convergence.plan(asked, seen)
     again = convergence.plan(asked, worlds.after(asked, seen, plan))

@@ -75,11 +75,37 @@ def container(**state: Any) -> dict[str, Any]:
     return {"name": "kserve-container", "restartCount": 0, **state}
 
 
+IMAGE = "localhost:32000/wine@sha256:" + "0" * 64
+NOT_PULLED = f'failed to pull and unpack image "{IMAGE}": failed to resolve reference "{IMAGE}": '
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        (f"rpc error: code = NotFound desc = {NOT_PULLED}{IMAGE}: not found", "not found"),
+        (
+            f'{NOT_PULLED}failed to do request: Head "https://vm:32000/v2/wine/manifests/sha256:{"0" * 64}": '
+            "http: server gave HTTP response to HTTPS client",
+            "http: server gave HTTP response to HTTPS client",
+        ),
+        (f'Back-off pulling image "{IMAGE}"', f'Back-off pulling image "{IMAGE}"'),
+        (f'Back-off pulling image "{IMAGE}": ErrImagePull: {NOT_PULLED}{IMAGE}: not found', "not found"),
+        (None, "ErrImagePull"),
+    ],
+)
+def test_a_failed_pull_is_told_by_its_cause(message: str | None, cause: str) -> None:
+    """As kubelet 1.34 with containerd 1.6 says it."""
+    waiting = {"waiting": {"reason": "ErrImagePull", "message": message}}
+    failure = with_pod(containerStatuses=[container(state=waiting)]).failure
+    assert failure is not None
+    assert failure.brief == f"Image not pulled: {cause}"
+
+
 def test_a_failed_pull_is_told_with_its_pod() -> None:
     waiting = {"waiting": {"reason": "ErrImagePull", "message": "not found"}}
     failure = with_pod(containerStatuses=[container(state=waiting)]).failure
     assert isinstance(failure, PullFailedError)
-    assert failure.brief == "image could not be pulled: not found"
+    assert failure.brief == "Image not pulled: not found"
     assert len(failure.pods) == 1
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.fakes.edge import runtime_image
 
+from snapedge_hooks import sideload
 from snapedge_hooks.convergence import ActionKind, ConvergePlan
 from snapedge_hooks.goodspec import GoodSpec
 from snapedge_hooks.health import Health
@@ -31,6 +32,7 @@ from snapedge_hooks.vocabulary import (
     RepositoryName,
     SnapName,
     SnapVersion,
+    Transport,
 )
 
 NOW = 2_000_000.0
@@ -42,7 +44,14 @@ MODELS = {
 REFUSED = Health(status=HealthStatus.ERROR, code=HealthCode.GATE_FAILED, message="Sample row-3: label differs")
 
 
-def wish(*, gate: str = "strict", model: str = "this", own: bool = False, node_port: int | None = None) -> Wish:
+def wish(
+    *,
+    gate: str = "strict",
+    model: str = "this",
+    own: bool = False,
+    node_port: int | None = None,
+    transport: str = "registry",
+) -> Wish:
     payload = Payload(
         name=SnapName("wine"),
         version=SnapVersion("1.1.0" if model == "this" else "1.0.0"),
@@ -63,6 +72,7 @@ def wish(*, gate: str = "strict", model: str = "this", own: bool = False, node_p
         owner="wine",
         registry=RegistryAddress("localhost:32000"),
         own_runtime=RUNTIMES["new"] if own else None,
+        transport=Transport(transport),
     )
 
 
@@ -110,7 +120,13 @@ def observed(asked: Wish, case: dict[str, Any]) -> Observed:
         former_namespace=case.get("former_namespace"),
         now=NOW,
         replay=case.get("replay", False),
+        archives=frozenset(_archive(asked, name) for name in case.get("archives", [])),
     )
+
+
+def _archive(asked: Wish, said: str) -> str:
+    """`new`, the archive of the image on that runtime, or any other file's name."""
+    return sideload.file_name("wine", asked.image_on(candidate(said)).digest) if said in RUNTIMES else said
 
 
 def _registry(asked: Wish, said: dict[str, Any] | str) -> RegistryView | ShortageError:
@@ -196,6 +212,7 @@ def after(asked: Wish, seen: Observed, plan: ConvergePlan) -> Observed:
             )
             cluster = replace(cluster, last_good=last_good)
     pruned = ActionKind.PRUNE in done
+    archives = seen.archives - set(plan.archives) if pruned else seen.archives
     return replace(
         seen,
         registry=registry,
@@ -204,4 +221,5 @@ def after(asked: Wish, seen: Observed, plan: ConvergePlan) -> Observed:
         pushed=tuple(item for item in seen.pushed if not pruned or item not in plan.prunable),
         former_namespace=None if pruned else seen.former_namespace,
         replay=False,
+        archives=archives,
     )
