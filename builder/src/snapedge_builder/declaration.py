@@ -211,6 +211,7 @@ def _service(section: Section) -> Service:
         update=UpdateStrategy(
             section.choice("update", [str(word) for word in UpdateStrategy], default=str(default.update))
         ),
+        grpc=section.choice("grpc", ("true", "false"), default="false") == "true",
     )
     section.done()
     return service

@@ -386,6 +386,12 @@ def _check_fit(
             f"wants runtime {wanted}; {runtime.folder.name} is interface {runtime.interface}, {runtime.version}",
             resolution="change `runtime` in inference.yaml, or name another runtime folder with --runtime",
         )
+    if declaration.service.grpc and runtimes.GRPC not in runtime.extras:
+        raise RuntimeUnfitError(
+            declaration.name,
+            f"wants gRPC, which {runtime.folder.name} is built without",
+            resolution=f"write extras: [{runtimes.GRPC}] in its {runtimes.FILE_NAME}, or take `grpc` out of `service`",
+        )
     for architecture in architectures:
         if architecture not in runtime.architectures:
             raise RuntimeUnfitError(

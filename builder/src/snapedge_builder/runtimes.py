@@ -8,6 +8,7 @@
       suite: bookworm
       packages: [python3-minimal, ...]     # and what they depend on, as the mirrors have it
       prune: [usr/lib/python3*/lib2to3]    # globs of what does not run; optional
+    extras: [grpc]                       # of the image project: further wheels for what is not in every one; optional
     architectures: [amd64, arm64]
     build: {backend: auto}               # or compose, or buildx; optional
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,15 @@ from .yamldocument import DeclarationError, Section, read_yaml
 
 FILE_NAME = "runtime.yaml"
 LOCK_NAME = "requirements.lock"
+GRPC = "grpc"
+"""The extra with which a server speaks gRPC where it is asked to."""
 _NAME = re.compile(r"[a-z](-?[a-z0-9])*")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _SUITE = re.compile(r"[a-z][a-z0-9.-]*")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_INTERFACE = 10_000
-_PROJECT_KEYS = frozenset({"module", "sources", "formats", "prune", "environment"})
+_PROJECT_KEYS = frozenset({"module", "sources", "formats", "prune", "environment", "extras"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,7 @@ class ImageProject:
         formats: of models it serves.
         prune: globs below site-packages that do not run.
         environment: variables the server needs.
+        lock: the wheels, pinned by hash.
     """
 
     folder: Path
@@ -60,11 +64,7 @@ class ImageProject:
     formats: tuple[ModelFormat, ...]
     prune: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
-
-    @property
-    def lock(self) -> Path:
-        """The wheels, pinned by hash."""
-        return self.folder / LOCK_NAME
+    lock: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,7 @@ class RuntimeDeclaration:
         prune: globs of files of the base that do not run.
         architectures: to build for.
         build: how.
+        extras: of the server's project that are built in.
     """
 
     folder: Path
@@ -94,6 +95,7 @@ class RuntimeDeclaration:
     prune: tuple[str, ...]
     architectures: tuple[Architecture, ...]
     build: BuildSettings
+    extras: tuple[str, ...] = ()
 
 
 def read_runtime(folder: Path) -> RuntimeDeclaration:
@@ -118,6 +120,9 @@ def read_runtime(folder: Path) -> RuntimeDeclaration:
     base.done()
     architectures = _architectures(top)
     build = buildsettings.read(top.section("build"))
+    extras = tuple(top.texts("extras", default=[]))
+    if len(set(extras)) != len(extras):
+        raise top.error("extras", "names one twice")
     top.done()
     if not (folder / image).is_dir():
         raise top.error("image", f"there is no folder {image}", resolution="name the folder of the server's project")
@@ -126,17 +131,21 @@ def read_runtime(folder: Path) -> RuntimeDeclaration:
         name=name,
         version=version,
         interface=interface,
-        project=read_project(folder / image),
+        project=read_project(folder / image, extras),
         suite=suite,
         packages=packages,
         prune=prune,
         architectures=architectures,
         build=build,
+        extras=extras,
     )
 
 
-def read_project(folder: Path) -> ImageProject:
-    """What a server's project says of its image.
+def read_project(folder: Path, extras: Sequence[str] = ()) -> ImageProject:
+    """What a server's project says of its image, with some of its extras.
+
+    An extra, `[tool.snapedge.image.extras.<name>]`, has a `lock` of its own, which holds the plain one's wheels too,
+    and what to `keep` of what is pruned without it. At most one can be built in, since two locks have no common one.
 
     Raises:
         DeclarationError: pyproject.toml, its table, the lock or a source folder is missing or wrong.
@@ -158,13 +167,15 @@ def read_project(folder: Path) -> ImageProject:
             f"tool.snapedge.image: unknown key {key!r}",
             resolution=f"known: {', '.join(sorted(_PROJECT_KEYS))}",
         )
+    lock, kept = _extra(name, table, extras)
     project = ImageProject(
         folder=folder,
         module=_word(name, table, "module", _MODULE),
         sources=tuple(folder / item for item in _texts(name, table, "sources")),
         formats=tuple(_format(name, item) for item in _texts(name, table, "formats")),
-        prune=tuple(_texts(name, table, "prune", optional=True)),
+        prune=tuple(item for item in _texts(name, table, "prune", optional=True) if item not in kept),
         environment=_environment(name, table),
+        lock=folder / lock,
     )
     try:
         matcher(project.prune)
@@ -175,7 +186,7 @@ def read_project(folder: Path) -> ImageProject:
             raise DeclarationError(name, None, f"tool.snapedge.image.sources: there is no folder {source.name!r}")
     if not project.lock.is_file():
         raise DeclarationError(
-            f"{folder.name}/{LOCK_NAME}",
+            f"{folder.name}/{project.lock.name}",
             None,
             "is missing",
             resolution="make it with `uv pip compile --universal --generate-hashes --no-emit-index-url`",
@@ -187,6 +198,30 @@ def locked_version(project: ImageProject, package: str) -> str | None:
     """The version of a package in an image's lock."""
     found = re.search(rf"^{re.escape(package)}==([^\s;]+)", project.lock.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else None
+
+
+def _extra(name: str, table: Mapping[str, Any], extras: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The lock, and what is kept of what is pruned."""
+    if not extras:
+        return LOCK_NAME, ()
+    known = table.get("extras", {})
+    for extra in extras:
+        if not isinstance(known, dict) or not isinstance(known.get(extra), dict):
+            words = ", ".join(sorted(known)) if isinstance(known, dict) else ""
+            raise DeclarationError(
+                name, None, f"tool.snapedge.image.extras: there is no {extra!r}", resolution=f"known: {words or 'none'}"
+            )
+    if len(extras) > 1:
+        raise DeclarationError(name, None, "one extra can be built in", resolution="name one in runtime.yaml")
+    chosen = known[extras[0]]
+    lock = chosen.get("lock")
+    if not isinstance(lock, str) or "/" in lock or chosen.keys() - {"lock", "keep"}:
+        raise DeclarationError(
+            name,
+            None,
+            f"tool.snapedge.image.extras.{extras[0]} must have a lock beside pyproject.toml, and may have keep",
+        )
+    return lock, tuple(_texts(name, chosen, "keep", optional=True))
 
 
 def _packages(base: Section) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ Rules (observed on a real KServe, docs/architecture):
    revision or a time would restart the model.
 3. The image is named by digest. Requests equal limits: KServe would add its own (1 CPU, 2 GiB) where one is missing.
 4. The pod has no rights: not root, read-only root, no capabilities, no service account token; /tmp is its own.
-5. A live object differs only in fields that we set; fields of others are left alone.
+5. Port 80 of the Service is the first port of the pod; a further one keeps its number, and KServe tells of it what its
+   name says: `h2c` is HTTP/2 without TLS, which is gRPC.
+6. A live object differs only in fields that we set; fields of others are left alone.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from .vocabulary import ImageReference, Transport, UpdateStrategy
 
 CONTAINER = "kserve-container"
 HTTP_PORT = 8080
+GRPC_PORT = 8081
 OWNER = "snapedge.dev/snap"
 MODEL_LAYER = "snapedge.dev/model-layer"
 RUNTIME = "snapedge.dev/runtime"
@@ -52,13 +55,18 @@ def manifests(
     """
     service = payload.service
     resources = {"cpu": service.cpu, "memory": service.memory}
+    environment = [{"name": "PROTOCOL", "value": "v2"}, {"name": "SNAPEDGE_GATE", "value": str(payload.gate)}]
+    ports: list[dict[str, Any]] = [{"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"}]
+    if service.grpc:
+        environment.append({"name": "SNAPEDGE_GRPC_PORT", "value": str(GRPC_PORT)})
+        ports.append({"name": "h2c", "containerPort": GRPC_PORT, "protocol": "TCP"})
     container = {
         "name": CONTAINER,
         "image": str(image),
         # Written out in both cases: a field that is left out is not looked at when live objects are compared.
         "imagePullPolicy": "Never" if transport is Transport.SIDELOAD else "IfNotPresent",
-        "env": [{"name": "PROTOCOL", "value": "v2"}, {"name": "SNAPEDGE_GATE", "value": str(payload.gate)}],
-        "ports": [{"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"}],
+        "env": environment,
+        "ports": ports,
         "resources": {"requests": resources, "limits": dict(resources)},
         "startupProbe": _probe("live", period=1, failures=300),
         "readinessProbe": _probe("ready", period=1, failures=3),
@@ -196,6 +204,8 @@ def _list_differences(desired: list[Any], live: Any, place: str) -> Iterator[str
     elif all(isinstance(item, dict) and "name" in item for item in desired):
         # Lists of named things are maps to Kubernetes: others may add to them.
         named = {item.get("name"): item for item in live if isinstance(item, dict)}
+        if place.endswith(".ports") and len(named) > len(desired):
+            yield place  # nobody else adds ports: one that is not wanted any more is ours
         for item in desired:
             yield from _differences(item, named.get(item["name"]), f"{place}[{item['name']}]")
     elif len(desired) != len(live):

@@ -100,6 +100,7 @@ class Service:
         replicas: fixed; at least 1.
         node_port: a port on the device, or None for none.
         update: how the old pod gives way.
+        grpc: whether the server also speaks gRPC, which its runtime must be able to.
     """
 
     namespace: str = "default"
@@ -108,6 +109,7 @@ class Service:
     replicas: int = 1
     node_port: int | None = None
     update: UpdateStrategy = UpdateStrategy.SURGE
+    grpc: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +174,7 @@ class Payload:
                 "replicas": self.service.replicas,
                 "node_port": self.service.node_port,
                 "update": str(self.service.update),
+                **({"grpc": True} if self.service.grpc else {}),
             },
             "gate": str(self.gate),
             "max_latency_ms": self.max_latency_ms,
@@ -258,6 +261,7 @@ def _service(fields: Fields) -> Service:
         replicas=fields.integer("replicas", minimum=1, maximum=100),
         node_port=node_port,
         update=fields.parsed("update", UpdateStrategy),
+        grpc=fields.flag("grpc", default=False),
     )
     fields.done()
     return service

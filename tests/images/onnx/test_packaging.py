@@ -10,7 +10,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grpc
+
 import snapedge_onnx
+from snapedge_oip.proto import open_inference_pb2 as messages
 
 from .make_models import models
 from .serving import MODELS, PYTHONPATH, ROOT, place, server
@@ -25,13 +28,17 @@ def _expression(pattern: str) -> str:
     return "(?:.*/)?".join(parts) + "(?:/.*)?"
 
 
-def _pruned(site: Path) -> Path:
-    locked = re.findall(r"^([a-z0-9-]+)==", (IMAGE / "requirements.lock").read_text(), re.MULTILINE)
+def _pruned(site: Path, lock: str = "requirements.lock", keep: tuple[str, ...] = ()) -> Path:
+    locked = re.findall(r"^([a-z0-9-]+)==", (IMAGE / lock).read_text(), re.MULTILINE)
     code = f"import importlib.metadata as m;[print(f) for n in {locked!r} for f in m.files(n)]"
     files = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30).stdout
     root = Path(next(path for path in sys.path if path.endswith("site-packages")))
     prune = re.compile(
-        "|".join(f"(?:{_expression(pattern)})" for pattern in PROJECT["tool"]["snapedge"]["image"]["prune"])
+        "|".join(
+            f"(?:{_expression(pattern)})"
+            for pattern in PROJECT["tool"]["snapedge"]["image"]["prune"]
+            if pattern not in keep
+        )
     )
     for name in files.splitlines():
         if name.startswith("..") or prune.fullmatch(name) or not (root / name).is_file():
@@ -55,6 +62,22 @@ def test_the_server_runs_on_what_is_left_after_pruning(tmp_path: Path) -> None:
         assert running.infer("logarithm", {"inputs": [tensor]}).json["outputs"][0]["data"] == [0.0]
         assert running.stop() == 0
         assert not [line for line in running.lines if not line.startswith("{")]
+
+
+def test_with_its_extra_the_server_speaks_grpc_on_what_is_left(tmp_path: Path) -> None:
+    extra = PROJECT["tool"]["snapedge"]["image"]["extras"]["grpc"]
+    site = _pruned(tmp_path / "site", extra["lock"], tuple(extra["keep"]))
+    place(tmp_path / "models", "logarithm")
+    path = f"{PYTHONPATH}:{site}"
+    with server(tmp_path / "models", "--grpc-port", "0", path=path, isolated=True) as running:
+        with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port()}") as channel:
+            ask = channel.unary_unary(
+                "/inference.GRPCInferenceService/ModelReady",
+                request_serializer=messages.ModelReadyRequest.SerializeToString,
+                response_deserializer=messages.ModelReadyResponse.FromString,
+            )
+            assert ask(messages.ModelReadyRequest(name="logarithm"), timeout=20).ready
+        assert running.stop() == 0
 
 
 def test_the_lock_pins_every_wheel_by_hash_and_names_no_index() -> None:

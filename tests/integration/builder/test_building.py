@@ -258,6 +258,13 @@ def test_missing_files_are_named(site: BuildSite) -> None:
         build(site)
 
 
+def test_a_model_that_wants_grpc_is_refused_on_a_runtime_without(site: BuildSite) -> None:
+    with (site.model / "inference.yaml").open("a") as file:
+        file.write("service: {grpc: true}\n")
+    with pytest.raises(RuntimeUnfitError, match=r"wants gRPC, which .* is built without"):
+        build(site)
+
+
 def test_a_runtime_that_does_not_fit_is_refused(site: BuildSite) -> None:
     with (site.model / "inference.yaml").open("a") as file:
         file.write("runtime: {name: onnx, interface: 1, minimum: '1.5'}\n")

@@ -65,7 +65,7 @@ summary: Wine
 model: {file: models/wine.onnx, convert: none}
 runtime: {name: onnx, interface: 2, minimum: "1.5"}
 architectures: [arm64]
-service: {namespace: ml, cpu: "1", memory: 1Gi, replicas: 2, node-port: 30080, update: recreate}
+service: {namespace: ml, cpu: "1", memory: 1Gi, replicas: 2, node-port: 30080, update: recreate, grpc: true}
 delivery: {image: full, gate: none, max-latency: 2s, provider: null}
 build: {backend: compose}
 """
@@ -75,7 +75,7 @@ build: {backend: compose}
     assert found.architectures == (Architecture.ARM64,)
     assert found.samples_path is None
     assert found.service == Service(
-        namespace="ml", cpu="1", memory="1Gi", replicas=2, node_port=30080, update=UpdateStrategy.RECREATE
+        namespace="ml", cpu="1", memory="1Gi", replicas=2, node_port=30080, update=UpdateStrategy.RECREATE, grpc=True
     )
     assert (found.image, found.gate, found.max_latency_ms) == (ImageDelivery.FULL, GateMode.NONE, 2000)
 

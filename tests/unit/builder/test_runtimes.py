@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,42 @@ def test_a_declaration_is_read_with_its_project(tmp_path: Path) -> None:
     assert found.project.formats == (ModelFormat.ONNX,)
     assert found.project.environment == (("A", "1"), ("B", "2"))
     assert found.project.prune == ("x/{a,b}",)
+
+
+EXTRAS = """
+[tool.snapedge.image.extras.grpc]
+lock = "requirements-grpc.lock"
+keep = ["google"]
+[tool.snapedge.image.extras.other]
+lock = "other.lock"
+"""
+
+
+def test_an_extra_has_its_own_lock_and_keeps_what_is_pruned_without_it(tmp_path: Path) -> None:
+    project = PROJECT.replace('"x/{a,b}"', '"x/{a,b}", "google"') + EXTRAS
+    folder = write(tmp_path, yaml=YAML + "extras: [grpc]\n", project=project)
+    (tmp_path / "server" / "requirements-grpc.lock").write_text("")
+    found = runtimes.read_runtime(folder)
+    assert (found.extras, found.project.lock.name, found.project.prune) == (
+        ("grpc",),
+        "requirements-grpc.lock",
+        ("x/{a,b}",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("extras", "message"),
+    [
+        ("[rpc]", "there is no 'rpc'; known: grpc, other"),
+        ("[grpc, other]", "one extra can be built in; name one in runtime.yaml"),
+        ("[grpc, grpc]", "extras: names one twice"),
+        ("[other]", "server/other.lock: is missing"),
+    ],
+)
+def test_an_extra_that_cannot_be_built_in_is_refused(extras: str, message: str, tmp_path: Path) -> None:
+    folder = write(tmp_path, yaml=YAML + f"extras: {extras}\n", project=PROJECT + EXTRAS)
+    with pytest.raises(DeclarationError, match=re.escape(message)):
+        runtimes.read_runtime(folder)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,20 @@ def test_recreate_is_said_to_the_deployment() -> None:
     assert recreated["deploymentStrategy"] == {"type": "Recreate"}
 
 
+def test_grpc_is_a_port_of_its_own_and_said_to_the_server() -> None:
+    container = applied(grpc=True)["spec"]["predictor"]["containers"][0]
+    assert container["ports"] == [
+        {"name": "http1", "containerPort": 8080, "protocol": "TCP"},
+        {"name": "h2c", "containerPort": 8081, "protocol": "TCP"},
+    ]
+    assert container["env"][2:] == [{"name": "SNAPEDGE_GRPC_PORT", "value": "8081"}]
+
+
+def test_a_port_that_is_not_wanted_any_more_is_drift() -> None:
+    place = "spec.predictor.containers[kserve-container].ports"
+    assert place in differences(applied(), applied(grpc=True))
+
+
 def live() -> dict[str, Any]:
     """As KServe's webhook and the API server store it."""
     found = copy.deepcopy(applied())
