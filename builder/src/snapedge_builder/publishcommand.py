@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .publicationplan import PublishPlan
     from .remotestore import RemoteStore
 
-SNAPCRAFT = "snapcraft"
+SNAPCRAFT, SNAP_STORE = "snapcraft", "snap-store"
 
 
 @click.command()
@@ -28,8 +28,9 @@ SNAPCRAFT = "snapcraft"
     "store_name",
     required=True,
     envvar="SNAPEDGE_STORE",
-    metavar="FOLDER|snapcraft",
-    help="Folder of a directory store, made where absent; or `snapcraft`: the Snap Store, by snapcraft's command.",
+    metavar="FOLDER|snapcraft|snap-store",
+    help="Folder of a directory store, made where absent; `snapcraft`: the Snap Store, by snapcraft's command; or "
+    "`snap-store`: the Snap Store, by its HTTP API.",
 )
 @click.option("--channel", help="Release to this channel, such as candidate; pushed only where not given.")
 @click.option("--register", is_flag=True, help="Register names that are not registered yet, in the Snap Store.")
@@ -82,6 +83,10 @@ def _remote(name: str) -> RemoteStore | None:
         from .snapcraftcli import SnapcraftCli
 
         return SnapcraftCli(clock=SystemClock())
+    if name == SNAP_STORE:
+        from .snapstore import SnapStore
+
+        return SnapStore(clock=SystemClock())
     return None
 
 

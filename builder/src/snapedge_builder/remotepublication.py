@@ -253,6 +253,8 @@ def _wait(action: PublishAction, under_way: _Publishing) -> None:
     while True:
         if found.ticket:
             found = under_way.store.ask(found.ticket, seconds=under_way.deadline.remaining)
+            if found.review is Review.PROCESSING and not found.ticket:
+                continue
         else:
             found = _there_already(under_way, upload)
             if was_sent and found.revision is None:
