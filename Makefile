@@ -59,8 +59,9 @@ bench-device: setup ## what the hooks cost on a device, against the bars
 bench-builder: setup ## what the builder takes, against its bars (fills a cache of its own from mirrors)
 	$(BIN)/python -m tests.bench.builder
 
-bench-serving: setup ## our inference server against its peers, with wrk (SECONDS=5 RUNS=3)
-	@kserve-images/clients.sh kserve mlserver
+bench-serving: ## our inference server against its peers, with wrk (SECONDS=5 RUNS=3)
+	@.ci/setup wrk=wrk
+	@kserve-images/clients.sh clients kserve mlserver
 	$(BIN)/python -m tests.bench.serving --seconds $(or $(SECONDS),5) --runs $(or $(RUNS),3)
 
 test-clients: setup ## the clients of Triton and KServe against our inference server

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .serving import NAME, PATH, measure_memory, peers, started
+from .servers import NAME, PATH, memory_bytes, ours, started
 
 GROWTH = 5_000_000
 _BATCH = 64
@@ -98,8 +98,8 @@ def run(port: int, pid: int, wanted: int, connections: int) -> str | None:
                     return f"after {sent} requests: a good one by itself was refused"
             sent += len(batch) + _SINGLE + 1
         if not first and sent >= wanted / 10:
-            first = measure_memory(pid)
-    last = measure_memory(pid)
+            first = memory_bytes(pid)
+    last = memory_bytes(pid)
     for client in clients:
         client.close()
     rate = sent / (time.monotonic() - start)
@@ -114,7 +114,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=8)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        peer = next(peers(Path(name)))
+        peer = ours(Path(name), grpc=False)
         with started(peer, Path(name) / "log") as (pid, _):
             problem = run(peer.port, pid, chosen.requests, chosen.connections)
     if problem is not None:

@@ -1,4 +1,7 @@
-"""KServe's Python server around onnxruntime: `.cache/kserve/bin/python kserve_server.py <port> <name>=<file>...`."""
+"""KServe's Python server around onnxruntime: `.cache/kserve/bin/python kserve_server.py <port> <name>=<file>...`.
+
+gRPC is on the next port.
+"""
 
 from __future__ import annotations
 
@@ -39,5 +42,5 @@ class OnnxModel(Model):
 
 if __name__ == "__main__":
     port, *models = sys.argv[1:]
-    server = ModelServer(http_port=int(port), enable_grpc=False, workers=1)
+    server = ModelServer(http_port=int(port), grpc_port=int(port) + 1, workers=1)
     server.start([OnnxModel(*model.split("=", 1)) for model in models])
