@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-server = ThreadingHTTPServer((os.environ["SNAPEDGE_BIND"], int(os.environ["SNAPEDGE_HTTP_PORT"])), Handler)
+server = ThreadingHTTPServer((os.environ["SNAPEDGE_BIND"], int(os.environ.get("SNAPEDGE_HTTP_PORT", "8080"))), Handler)
 print("not JSON", flush=True)
 print(json.dumps(dict(message="listening", port=server.server_address[1])), flush=True)
 server.serve_forever()

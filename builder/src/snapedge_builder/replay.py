@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from snapedge_hooks.document import DocumentError, canonical_json
 from snapedge_hooks.errors import ExitCode
@@ -28,8 +30,19 @@ class EndpointLostError(BuilderError):
 
     exit_code = ExitCode.REMOTE_AWAY
 
-    def __init__(self, sample: str, problem: str) -> None:
-        super().__init__(f"sample {sample}: the endpoint {problem}", resolution="see the server's log, then try again")
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: the endpoint {problem}", resolution="see the server's log, then try again")
+
+
+class Asker(Protocol):
+    """A way to ask an endpoint."""
+
+    def __call__(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """The status and body of the answer to a POST of JSON.
+
+        Raises:
+            BuilderError: none came.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,30 +124,22 @@ class _Replaying:
     milliseconds: list[float] = field(default_factory=list)
 
 
-def replay(
-    url: str, model: str, samples: SampleSet, *, is_alive: Callable[[], None], headers: dict[str, str] | None = None
-) -> Replay:
+def replay(ask: Asker, model: str, samples: SampleSet) -> Replay:
     """Ask an endpoint every sample.
 
     Args:
-        url: of the endpoint, without a path.
+        ask: sends a request to it.
         model: the name it serves under.
         samples: what to ask.
-        is_alive: raises where the server behind the endpoint is known to be gone.
-        headers: sent with each request.
 
     Raises:
         EndpointLostError: it stopped answering.
     """
     so_far = _Replaying()
-    wire = Wire(url, headers=headers, read_timeout=_TIMEOUT_SECONDS, total_timeout=_TIMEOUT_SECONDS)
-    try:
-        for sample in samples.samples:
-            for expected in sample.outputs:
-                so_far.outputs.setdefault(expected.tensor.name, _Tally(expected))
-            _ask(wire, model, sample, so_far, is_alive)
-    finally:
-        wire.close()
+    for sample in samples.samples:
+        for expected in sample.outputs:
+            so_far.outputs.setdefault(expected.tensor.name, _Tally(expected))
+        _ask(ask, model, sample, so_far)
     return Replay(
         samples=len(samples.samples),
         outputs=tuple(tally.result() for tally in so_far.outputs.values()),
@@ -153,25 +158,39 @@ def infer_path(model: str) -> str:
     return f"/v2/models/{model}/infer"
 
 
-def _ask(wire: Wire, model: str, sample: Sample, so_far: _Replaying, is_alive: Callable[[], None]) -> None:
-    began = time.perf_counter()
+@contextmanager
+def over_http(url: str, *, is_alive: Callable[[], None]) -> Iterator[Asker]:
+    """Ways to ask an endpoint that this host reaches.
+
+    Args:
+        url: of the endpoint, without a path.
+        is_alive: raises where the server behind the endpoint is known to be gone.
+    """
+    wire = Wire(url, read_timeout=_TIMEOUT_SECONDS, total_timeout=_TIMEOUT_SECONDS)
+
+    def ask(path: str, body: bytes) -> tuple[int, bytes]:
+        try:
+            answer = wire.ask("POST", path, body=body, headers={"Content-Type": "application/json"}, limit=MAX_ANSWER)
+        except WireError as error:
+            is_alive()
+            raise EndpointLostError(path, str(error)) from error
+        return answer.status, answer.body
+
     try:
-        answer = wire.ask(
-            "POST",
-            infer_path(model),
-            body=request_body(sample),
-            headers={"Content-Type": "application/json"},
-            limit=MAX_ANSWER,
-        )
-    except WireError as error:
-        is_alive()
-        raise EndpointLostError(sample.name, str(error)) from error
+        yield ask
+    finally:
+        wire.close()
+
+
+def _ask(ask: Asker, model: str, sample: Sample, so_far: _Replaying) -> None:
+    began = time.perf_counter()
+    status, body = ask(infer_path(model), request_body(sample))
     so_far.milliseconds.append((time.perf_counter() - began) * 1000)
-    if answer.status != 200:
-        so_far.deviations.append(_refused(sample, f"was answered {answer.status} {_error(answer.body)}".rstrip()))
+    if status != 200:
+        so_far.deviations.append(_refused(sample, f"was answered {status} {_error(body)}".rstrip()))
         return
     try:
-        outputs = parse_answer(answer.body, what=f"answer to {sample.name}")
+        outputs = parse_answer(body, what=f"answer to {sample.name}")
     except DocumentError as error:
         so_far.deviations.append(_refused(sample, error.brief))
         return

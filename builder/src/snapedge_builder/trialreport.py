@@ -102,6 +102,13 @@ def curl_line(url: str, model: str, sample: Sample | None, folder: Path) -> str:
     return shlex.join([*words, f"{url}{replay.infer_path(model)}"])
 
 
+def kubectl_line(context: str, namespace: str, service: str, port: int) -> str:
+    """A command that leads a port of this host to a Service of a cluster: `service` is `name:port`."""
+    name, _, target = service.partition(":")
+    words = ["kubectl", "--context", context, "-n", namespace, "port-forward", f"service/{name}", f"{port}:{target}"]
+    return shlex.join(words)
+
+
 def _title(image: TrialImage) -> str:
     payload, runtime = image.payload, image.runtime
     return f"{payload.name} {payload.version} {payload.architecture} on runtime {runtime.name} {runtime.version}"

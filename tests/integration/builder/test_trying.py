@@ -83,8 +83,8 @@ def running(site: BuildSite, image: TrialImage, seconds: float = 20.0) -> Iterat
 
 def replayed(site: BuildSite, image: TrialImage) -> replay.Replay:
     assert image.samples is not None
-    with running(site, image) as server:
-        return replay.replay(server.url, image.payload.model.name, image.samples, is_alive=server.check)
+    with running(site, image) as server, replay.over_http(server.url, is_alive=server.check) as ask:
+        return replay.replay(ask, image.payload.model.name, image.samples)
 
 
 def left_behind(site: BuildSite) -> list[str]:

@@ -11,6 +11,7 @@ from snapedge_hooks.rootfs import RootfsCache
 from . import certificates, kinds
 from .addresses import DeviceAddresses
 from .admission import Admission
+from .apiproxy import ApiProxy
 from .apply import Document
 from .deployments import DeploymentController
 from .faults import ClusterFaults
@@ -70,7 +71,14 @@ class Cluster:
         self._deployments = DeploymentController(self._store)
         self._kserve = KServeController(self._store, gate, http_port=_http_port())
         self._proxy = ServiceProxy(self._store, addresses.host)
-        api = KubeApi(self._store, gate, self.faults, address=f"{addresses.host}:{port}", read_log=self._node.log_of)
+        api = KubeApi(
+            self._store,
+            gate,
+            self.faults,
+            address=f"{addresses.host}:{port}",
+            read_log=self._node.log_of,
+            services=ApiProxy(self._store, self._proxy),
+        )
         self._server = WebServer(api.answer, addresses.host, port, tls=self._certificates.server_context())
 
     @property

@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 import yaml
 
-from . import admission, apistatus, apply, discovery, kinds, objects, selectors
+from . import admission, apiproxy, apistatus, apply, discovery, kinds, objects, selectors
+from .apiproxy import ApiProxy
 from .apistatus import ApiError
 from .apply import Document, Writer
 from .faults import ClusterFaults
@@ -56,12 +57,14 @@ class KubeApi:
         *,
         address: str,
         read_log: LogReader,
+        services: ApiProxy,
     ) -> None:
         self._store = store
         self._gate = gate
         self._faults = faults
         self._address = address
         self._read_log = read_log
+        self._services = services
 
     async def answer(self, request: Request) -> Response:
         """The answer to one request."""
@@ -98,6 +101,8 @@ class KubeApi:
             group_version = match["core"] or f"{match['group']}/{match['version']}"
             if any(kind.api_version == group_version for kind in known):
                 return _json(discovery.resources(group_version, known))
+        if match := apiproxy.PATH.fullmatch(request.path):
+            return await self._services.answer(request, match)
         return await self._resource(request, self._target(request.path))
 
     def _known(self) -> tuple[Kind, ...]:
