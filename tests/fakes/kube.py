@@ -62,12 +62,14 @@ class Faults:
         status: an answer for requests whose `method path` matches a pattern.
         no_kserve: the group is unknown.
         conflict: server-side apply meets another field manager.
+        slow_finalizer: a deleted InferenceService stays listed, as until KServe's controller has let it go.
         huge: answers come with this many bytes.
     """
 
     status: dict[str, tuple[int, Object | bytes]] = field(default_factory=dict)
     no_kserve: bool = False
     conflict: bool = False
+    slow_finalizer: bool = False
     huge: int = 0
 
 
@@ -305,9 +307,14 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(200, live)
 
     def _delete(self, path: str) -> None:
-        if self.kube.objects.pop(path, None) is None:
+        if path not in self.kube.objects:
             return self._missing(path)
-        if "inferenceservices" in path:
+        is_service = "inferenceservices" in path
+        if is_service and self.kube.faults.slow_finalizer:
+            self.kube.objects[path]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            return self._answer(200, self.kube.objects[path])
+        del self.kube.objects[path]
+        if is_service:
             self.kube.retire(path.split("/")[5], path.rpartition("/")[2])
         return self._answer(200, {"kind": "Status", "status": "Success"})
 

@@ -59,13 +59,13 @@ class Cluster:
 
     def used_images(self) -> frozenset[str]:
         """The images that any InferenceService of the cluster names."""
-        services = self._api.items("/apis/serving.kserve.io/v1beta1/inferenceservices")
-        return frozenset(image for service in services for image in _images(service))
+        return frozenset(image for service in self._inference_services() for image in _images(service))
 
     def used_runtimes(self) -> frozenset[str]:
         """The runtimes that any model of ours in the cluster is put on, or would go back to."""
-        services = self._api.items("/apis/serving.kserve.io/v1beta1/inferenceservices")
-        found = {service.get("metadata", {}).get("annotations", {}).get(RUNTIME) for service in services}
+        found = {
+            service.get("metadata", {}).get("annotations", {}).get(RUNTIME) for service in self._inference_services()
+        }
         for configmap in self._api.items("/api/v1/configmaps", selector=MANAGED):
             good = _good_spec(configmap)
             found.add(None if good is None else str(good.identity.runtime))
@@ -118,6 +118,11 @@ class Cluster:
         """Drop the last good spec."""
         return self._api.delete(self._core("configmaps", f"{self.name}-snapedge"))
 
+    def _inference_services(self) -> list[Object]:
+        """Those of every namespace that stay: KServe's finalizer keeps a deleted one listed for a while."""
+        found = self._api.items("/apis/serving.kserve.io/v1beta1/inferenceservices")
+        return [item for item in found if not is_going(item)]
+
     def _selector(self) -> str:
         return f"app={pod_app(self.name)}"
 
@@ -126,6 +131,11 @@ class Cluster:
 
     def _core(self, kind: str, name: str) -> str:
         return f"/api/v1/namespaces/{self.namespace}/{kind}/{name}"
+
+
+def is_going(thing: Object) -> bool:
+    """Whether an object was deleted and waits for somebody's finalizer."""
+    return "deletionTimestamp" in thing.get("metadata", {})
 
 
 def _good_spec(configmap: Object | None) -> GoodSpec | None:

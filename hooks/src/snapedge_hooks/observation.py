@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from . import inferenceservice, readiness, room, runtimesearch
-from .cluster import Cluster
+from .cluster import Cluster, is_going
 from .goodspec import GoodSpec, Identity, Manifests
 from .health import Health
 from .images import ComposedImage, RuntimeImage, compose_from_manifest
@@ -21,7 +21,7 @@ from .readiness import Readiness
 from .registry import Registry
 from .room import Room
 from .runtimesearch import PassedOver, RuntimeCandidate
-from .situations import ShortageError
+from .situations import ShortageError, no_kserve
 from .state import PushedImage
 from .vocabulary import Digest, HealthCode, ImageReference, RegistryAddress, Transport
 
@@ -209,6 +209,9 @@ def observe_cluster(
     try:
         cluster = connect()
         live = cluster.inference_service()
+        if live is not None and is_going(live):
+            # What is applied to it now would go with it.
+            return no_kserve(f"InferenceService {cluster.name} is still being deleted")
         view = ClusterView(
             live=live,
             node_port=cluster.node_port(),

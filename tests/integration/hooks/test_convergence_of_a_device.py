@@ -352,6 +352,16 @@ def test_remove_leaves_nothing_of_ours(device: EdgeDevice) -> None:
     assert device.registry.manifests[NAME] == {}
 
 
+def test_remove_takes_the_image_away_though_the_service_is_let_go_later(device: EdgeDevice) -> None:
+    runtime, files = runtime_image()
+    device.push_runtime(runtime, files)
+    device.serves(device.install("1.0.0", runtime), runtime)
+    device.run("install")
+    device.kube.faults.slow_finalizer = True
+    assert device.run("remove") == 0
+    assert device.registry.manifests[NAME] == {}
+
+
 def test_remove_with_everything_away_still_succeeds(device: EdgeDevice) -> None:
     runtime, _ = runtime_image()
     device.install("1.0.0", runtime, connected=False)

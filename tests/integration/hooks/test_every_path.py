@@ -247,6 +247,22 @@ def service_is_deleted_by_hand(story: Story) -> str:
     return story.first
 
 
+def service_is_deleted_by_hand_and_goes_slowly(story: Story) -> str:
+    kube = story.device.kube
+    kube.objects[SERVICE]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert story.hooks("drift") == [0]
+    assert story.device.health() == "--code=no-kserve waiting KServe: InferenceService wine is still being deleted"
+
+    def let_go() -> None:
+        if kube.objects.pop(SERVICE, None) is not None:
+            kube.retire("default", NAME)
+
+    story.device.clock.on_sleep = let_go
+    story.restart()
+    story.device.clock.on_sleep = lambda: None
+    return story.first
+
+
 def service_is_edited_by_hand(story: Story) -> str:
     container = story.device.kube.objects[SERVICE]["spec"]["predictor"]["containers"][0]
     container["image"] = "elsewhere/other@sha256:" + "0" * 64
@@ -330,6 +346,7 @@ PATHS: list[Callable[[Story], str]] = [
     registry_is_wiped,
     cluster_is_wiped,
     service_is_deleted_by_hand,
+    service_is_deleted_by_hand_and_goes_slowly,
     service_is_edited_by_hand,
     last_good_is_deleted_by_hand,
     last_good_is_scribbled_on,
