@@ -27,6 +27,19 @@ class Cluster:
         """Credentials, as MicroK8s' credentials/client.config."""
         return Path(rig.run("cluster", "config").strip())
 
+    def import_images(self, archive: Path) -> None:
+        """Have containerd take an archive, as MicroK8s' does with what lies in its sideload folder."""
+        rig.run("cluster", "ctr", "images", "import", str(archive))
+
+    def forget_images(self) -> None:
+        """Have containerd forget every image but the one that holds a pod's namespaces, once no pod is left."""
+        self.kubectl("wait", "--for=delete", "pods", "--all", "--timeout=60s")
+        rows = [row.split() for row in rig.run("cluster", "ctr", "images", "ls").splitlines()[1:]]
+        kept = {row[2] for row in rows if row[0].startswith("snapedge.test/")}
+        gone = [row[0] for row in rows if row[2] not in kept]
+        if gone:
+            rig.run("cluster", "ctr", "images", "rm", "--sync", *gone)
+
     def wipe_registry(self) -> None:
         """Forget every image that the registry holds."""
         rig.run("cluster", "registry", "wipe")

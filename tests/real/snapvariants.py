@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import subprocess
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from snapedge_builder import snapyaml
 from snapedge_hooks.images import ImageLayer, RuntimeImage, compose
 from snapedge_hooks.payload import Payload
 from snapedge_hooks.vocabulary import Architecture, Digest, SnapVersion
@@ -31,6 +34,37 @@ def wishing(snap: Path, folder: Path, version: str, change: Callable[[Payload], 
     file.chmod(0o644)
     file.write_bytes(change(payload).to_json())
     return _packed(tree, folder, snap, version)
+
+
+def grown(snap: Path, folder: Path, version: str, extra: bytes) -> Path:
+    """The snap with another file in its model's layer."""
+    tree = _unpacked(snap, folder, version)
+    file = tree / "payload" / "payload.json"
+    payload = Payload.parse(file.read_bytes())
+    layer = tree / "payload" / payload.model.layer.file
+    layer.chmod(0o644)
+    with tarfile.open(layer, "a", format=tarfile.GNU_FORMAT) as archive:
+        member = tarfile.TarInfo(f"mnt/models/{payload.model.name}/extra")
+        member.size = len(extra)
+        archive.addfile(member, io.BytesIO(extra))
+    changed = replace(payload.model.layer, diff_id=Digest.of_file(layer), size=layer.stat().st_size)
+    file.chmod(0o644)
+    file.write_bytes(
+        replace(payload, version=SnapVersion(version), model=replace(payload.model, layer=changed)).to_json()
+    )
+    return _packed(tree, folder, snap, version)
+
+
+def whole(snap: Path, runtime: Path, folder: Path) -> Path:
+    """The snap with its runtime inside, as `delivery.image: full` makes it."""
+    version = snap.stem.split("_")[1]
+    tree = _unpacked(snap, folder, version)
+    _unpack(runtime, tree, "runtime")
+    meta = tree / "meta" / "snap.yaml"
+    document = snapyaml.parse(meta.read_bytes())
+    document["slots"] = snapyaml.configuration_slot("$SNAP_COMMON/launcher")
+    meta.write_bytes(snapyaml.dump(document))
+    return _packed(tree, folder, snap, version, "-noD")
 
 
 def crashing(snap: Path, folder: Path, version: str) -> Path:
@@ -77,18 +111,23 @@ def crashing(snap: Path, folder: Path, version: str) -> Path:
 
 def _unpacked(snap: Path, folder: Path, version: str) -> Path:
     tree = folder / version
-    subprocess.run(["unsquashfs", "-q", "-n", "-d", str(tree), str(snap)], check=True, capture_output=True, timeout=60)
+    _unpack(snap, tree)
     meta = tree / "meta" / "snap.yaml"
     meta.chmod(0o644)
     meta.write_text(re.sub(r"(?m)^version: .*$", f"version: {version}", meta.read_text()))
     return tree
 
 
-def _packed(tree: Path, folder: Path, snap: Path, version: str) -> Path:
+def _unpack(snap: Path, tree: Path, *paths: str) -> None:
+    command = ["unsquashfs", "-q", "-n", "-f", "-d", str(tree), str(snap), *paths]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def _packed(tree: Path, folder: Path, snap: Path, version: str, *options: str) -> Path:
     name, _, architecture = snap.stem.split("_")
     file = folder / f"{name}_{version}_{architecture}.snap"
-    options = ["-noappend", "-comp", "xz", "-no-fragments", "-no-xattrs", "-all-root"]
-    subprocess.run(["mksquashfs", str(tree), str(file), *options], check=True, capture_output=True, timeout=60)
+    usual = ["-noappend", "-comp", "xz", "-no-fragments", "-no-xattrs", "-all-root"]
+    subprocess.run(["mksquashfs", str(tree), str(file), *usual, *options], check=True, capture_output=True, timeout=60)
     return file
 
 
