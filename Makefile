@@ -56,6 +56,11 @@ bench: bench-builder bench-device bench-serving ## the numbers of bench/results.
 bench-device: setup ## what the hooks cost on a device, against the bars
 	$(BIN)/python -m tests.bench.device
 
+bench-device-real: setup ## the same on real snapd, registry and Kubernetes (root on Debian 12; ROUNDS=5)
+	-@tests/real/rigs/edge-device build
+	-@tests/real/rigs/cluster build
+	$(BIN)/python -m tests.bench.realdevice --rounds $(or $(ROUNDS),5)
+
 bench-builder: setup ## what the builder takes, against its bars (fills a cache of its own from mirrors)
 	$(BIN)/python -m tests.bench.builder
 
