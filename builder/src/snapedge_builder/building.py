@@ -12,7 +12,7 @@ from pathlib import Path
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Architecture
 
-from . import buildrecord, declaration, executor, modelfile, observation, plan, runtimes
+from . import buildrecord, declaration, executor, modelfile, observation, plan, preparation, runtimes
 from .buildrecord import BuildRecord
 from .buildsettings import Backend
 from .cache import Cache
@@ -22,7 +22,7 @@ from .executor import BuiltSnaps, Doors, LaidOutModel
 from .observation import ModelObservation, RuntimeObservation, RuntimeSource
 from .packed import PackedSnap, replace_file
 from .plan import ActionKind, BuildPlan
-from .progress import Progress
+from .progress import Progress, Silence
 from .runtimes import RuntimeDeclaration
 
 
@@ -116,13 +116,15 @@ class Build:
         return list(zip(self.snaps, self.built.snaps, old, strict=True))
 
 
-def plan_build(request: BuildRequest, *, cache: Cache, source: RuntimeSource) -> BuildPlan:
-    """What a build would do now.
+def plan_build(
+    request: BuildRequest, *, cache: Cache, source: RuntimeSource, progress: Progress | None = None
+) -> BuildPlan:
+    """What a build would do now. What is served for a model is made if it must be: all that follows depends on it.
 
     Raises:
         BuilderError: the folder cannot be built as it is.
     """
-    return _plan(_observe(request, cache, source))
+    return _plan(_observe(request, cache, source, progress or Silence()))
 
 
 def build(request: BuildRequest, *, cache: Cache, source: RuntimeSource, progress: Progress) -> Build:
@@ -131,7 +133,7 @@ def build(request: BuildRequest, *, cache: Cache, source: RuntimeSource, progres
     Raises:
         BuilderError: the folder cannot be built, or a step failed; the output folder holds whole files only.
     """
-    seen = _observe(request, cache, source)
+    seen = _observe(request, cache, source, progress)
     made = _plan(seen)
     doors = Doors(cache=cache, runtimes=source, output=request.output.absolute(), progress=progress)
     if isinstance(seen, ModelObservation):
@@ -162,7 +164,7 @@ def lay_out(
     Raises:
         BuilderError: the folder holds no model that can be built.
     """
-    seen = _observe(request, cache, source)
+    seen = _observe(request, cache, source, progress)
     if not isinstance(seen, ModelObservation):
         raise NoModelError(request.folder.name)
     plan = _plan(seen).only(ActionKind.CHECK_MODEL, ActionKind.BUILD_RUNTIME, ActionKind.WRITE_LAYER)
@@ -170,11 +172,13 @@ def lay_out(
     return seen, executor.lay_out(seen, plan, doors, ship_failing=False)
 
 
-def _observe(request: BuildRequest, cache: Cache, source: RuntimeSource) -> ModelObservation | RuntimeObservation:
+def _observe(
+    request: BuildRequest, cache: Cache, source: RuntimeSource, progress: Progress
+) -> ModelObservation | RuntimeObservation:
     output = request.output.absolute()
     folder = request.folder.absolute()
     if (folder / declaration.FILE_NAME).is_file():
-        model = declaration.read_declaration(folder)
+        model = preparation.prepare(declaration.read_declaration(folder), cache=cache, progress=progress)
         runtime = runtime_for(model, request.runtime_folder)
         architectures = _selected(request.architectures, model.architectures)
         return observation.observe_model(model, runtime, architectures, cache=cache, source=source, output=output)

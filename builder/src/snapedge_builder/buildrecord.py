@@ -16,6 +16,7 @@ from snapedge_hooks.storeindex import Sha3
 from snapedge_hooks.vocabulary import Architecture, Digest, ModelFormat
 
 from . import declaration, pack, proof, runtimes
+from .declaration import ModelDeclaration
 from .executor import BuiltSnaps
 from .observation import ModelObservation, RuntimeObservation
 from .packed import PackedSnap
@@ -71,11 +72,25 @@ def of_model(seen: ModelObservation, built: BuiltSnaps) -> BuildRecord:
             "opsets": {domain or "ai.onnx": version for domain, version in built.model.opsets},
             **built.model.signature.to_json(),
         },
+        "prepared": _prepared(said),
         "gate": str(said.gate),
         "proof": _proof(built.proof, built.model.format),
         "image": str(said.image),
     }
     return _record(said.name, said.version, body, built)
+
+
+def _prepared(said: ModelDeclaration) -> dict[str, Any] | None:
+    """How the served model was made of another file; None where it is the file itself."""
+    prepared = said.prepared
+    if prepared is None:
+        return None
+    return {
+        "file": said.model_file,
+        "digest": prepared.source,
+        "tools": list(prepared.tools),
+        "report": list(prepared.report),
+    }
 
 
 def of_runtime(seen: RuntimeObservation, built: BuiltSnaps) -> BuildRecord:

@@ -196,7 +196,7 @@ def build(
     "model_file",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The ONNX file; it is copied into the folder.",
+    help="The model: ONNX, TensorFlow Lite, a scikit-learn pickle, or XGBoost's or LightGBM's own file. It is copied.",
 )
 @click.option("--name", help="Snap name; made from the folder's name where not given.")
 @_FORMAT

@@ -11,10 +11,11 @@ from enum import Enum
 from pathlib import Path
 
 from snapedge_hooks.payload import NODE_PORTS, Service, parse_namespace, parse_quantity
-from snapedge_hooks.vocabulary import Architecture, GateMode, SnapName, SnapVersion, UpdateStrategy
+from snapedge_hooks.vocabulary import Architecture, Digest, GateMode, SnapName, SnapVersion, UpdateStrategy
 
 from . import buildsettings
 from .buildsettings import BuildSettings
+from .quantization import DEFAULT_TOLERANCE, Quantization, QuantizationMode
 from .yamldocument import DeclarationError, Section, parse_yaml, read_yaml
 
 FILE_NAME = "inference.yaml"
@@ -61,6 +62,25 @@ class RuntimeChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedModel:
+    """What is served for a model that is converted or quantized.
+
+    Attributes:
+        path: the ONNX file.
+        digest: of it.
+        source: the digest of the file it was made from.
+        tools: that made it, with their versions.
+        report: how it compares with the original, in words.
+    """
+
+    path: Path
+    digest: Digest
+    source: Digest
+    tools: tuple[str, ...]
+    report: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDeclaration:
     """One inference.yaml, checked.
 
@@ -68,9 +88,11 @@ class ModelDeclaration:
         folder: where it lies; `model_file` and `samples_file` are below it.
         model_file: the model, relative to the folder.
         conversion: whether the model may become ONNX; `none` serves it as it is.
+        quantization: in 8-bit integers, as asked; None for none.
         samples_file: golden samples, relative to the folder; None only with `gate: none`.
         max_latency_ms: slowest answer that passes the gate, or None.
         build: how the runtime's image is built; `auto` leaves it to runtime.yaml.
+        prepared: what is served in place of `model_file`, once it was made; None where that is served itself.
     """
 
     folder: Path
@@ -87,11 +109,13 @@ class ModelDeclaration:
     gate: GateMode
     max_latency_ms: int | None
     build: BuildSettings = _AS_THE_RUNTIME_SAYS
+    quantization: Quantization | None = None
+    prepared: PreparedModel | None = None
 
     @property
     def model_path(self) -> Path:
-        """The model file."""
-        return self.folder / self.model_file
+        """The model file that is served."""
+        return self.folder / self.model_file if self.prepared is None else self.prepared.path
 
     @property
     def samples_path(self) -> Path | None:
@@ -117,7 +141,7 @@ def _declaration(top: Section, folder: Path) -> ModelDeclaration:
     name = top.parsed("name", SnapName)
     version = top.parsed("version", SnapVersion)
     summary = _summary(top)
-    model_file, conversion = _model(top.section("model"))
+    model_file, conversion, quantized = _model(top.section("model"))
     runtime = _runtime(top.section("runtime"))
     architectures = _architectures(top)
     samples_file = _relative(top, "samples", top.text("samples")) if _has_optional(top, "samples") else None
@@ -139,6 +163,7 @@ def _declaration(top: Section, folder: Path) -> ModelDeclaration:
         summary=summary,
         model_file=model_file,
         conversion=conversion,
+        quantization=quantized,
         runtime=runtime,
         architectures=architectures,
         samples_file=samples_file,
@@ -159,7 +184,7 @@ def _summary(top: Section) -> str:
     return summary
 
 
-def _model(section: Section) -> tuple[str, Conversion]:
+def _model(section: Section) -> tuple[str, Conversion, Quantization | None]:
     file = _relative(section, "file", section.text("file"))
     word = section.text("convert", default=str(Conversion.AUTO))
     try:
@@ -167,8 +192,31 @@ def _model(section: Section) -> tuple[str, Conversion]:
     except ValueError as error:
         known = " or ".join(str(item) for item in Conversion)
         raise section.error("convert", f"{word!r} is not supported", resolution=f"use {known}") from error
+    asked = _quantization(section.section("quantize")) if _has_optional(section, "quantize") else None
     section.done()
-    return file, conversion
+    return file, conversion, asked
+
+
+def _quantization(section: Section) -> Quantization:
+    mode = section.choice("mode", [str(word) for word in QuantizationMode], default=str(QuantizationMode.DYNAMIC))
+    tolerance = section.parsed("tolerance", _tolerance, default=DEFAULT_TOLERANCE)
+    calibration = None
+    if _has_optional(section, "calibration"):
+        calibration = _relative(section, "calibration", section.text("calibration"))
+        if mode != str(QuantizationMode.STATIC):
+            raise section.error("calibration", "is for static quantization", resolution="write mode: static")
+    section.done()
+    return Quantization(mode=QuantizationMode(mode), tolerance=tolerance, calibration=calibration)
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{text!r} is not a number from 0")
+    return value
 
 
 def _runtime(section: Section) -> RuntimeChoice:

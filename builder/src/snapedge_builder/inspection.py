@@ -11,8 +11,10 @@ from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.payload import Payload
 from snapedge_hooks.samples import SampleSet
 
-from . import contents, declaration, modelfile, observation, runtimes, snapyaml, verification
+from . import contents, declaration, modelfile, preparation, runtimes, samplesfile, snapyaml, verification
 from .building import NotAProjectError
+from .cache import Cache, default_root
+from .progress import Silence
 from .snapfile import SnapFile
 
 _GROUPS = ("lib", "bin", "meta", "payload", "runtime", "cluster", "launcher", contents.SBOM)
@@ -69,8 +71,9 @@ def _snap(path: Path) -> dict[str, Any]:
 
 def _model_folder(folder: Path) -> dict[str, Any]:
     said = declaration.read_declaration(folder.absolute())
+    said = preparation.prepare(said, cache=Cache(default_root()), progress=Silence())
     model = modelfile.read_model(said.model_path)
-    samples = observation.read_samples(said)
+    samples = samplesfile.read_samples(said)
     return {
         "folder": folder.name,
         "name": said.name,
@@ -80,6 +83,7 @@ def _model_folder(folder: Path) -> dict[str, Any]:
         "image": str(said.image),
         "model": {
             "file": said.model_file,
+            "prepared": None if said.prepared is None else list(said.prepared.report),
             "size": model.size,
             "format": str(model.format),
             "digest": model.digest,

@@ -115,7 +115,7 @@ def read_model(path: Path, *, digest: Digest | None = None) -> ModelFacts:
         if form is ModelFormat.TFLITE:
             _check_size(path, size)
         else:
-            trained_with = _judge_pickle(path)
+            trained_with = judge_pickle(path)
         with modelprocess.ModelProcess(path, form) as process:
             signature = process.signature
     return ModelFacts(
@@ -174,8 +174,13 @@ def _refuse_foreign(path: Path) -> None:
         )
 
 
-def _judge_pickle(path: Path) -> str:
-    """The scikit-learn version of a pickle that may be loaded."""
+def judge_pickle(path: Path) -> str:
+    """The scikit-learn version of a pickle that may be loaded; that it is code is said.
+
+    Raises:
+        ModelRefusedError: it is no estimator, or of another scikit-learn than is here.
+        SklearnMissingError: there is none here.
+    """
     try:
         facts = pickles.read_pickle(path)
     except pickles.PickleUnreadableError as error:

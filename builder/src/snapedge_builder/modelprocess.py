@@ -145,8 +145,15 @@ class ModelProcess:
 
 def _command(path: Path, form: ModelFormat) -> list[str]:
     worker = [sys.executable, "-P", "-m", "snapedge_builder.modelworker", str(form), str(path)]
-    if form is not ModelFormat.SKLEARN:
-        return worker
+    return sandboxed(worker) if form is ModelFormat.SKLEARN else worker
+
+
+def sandboxed(worker: list[str]) -> list[str]:
+    """The command that runs a worker without network, without writing, and without the services of this host.
+
+    Raises:
+        ToolMissingError: bubblewrap is not installed.
+    """
     return [
         str(processes.find("bwrap", package=_PACKAGE)),
         *("--unshare-user", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"),

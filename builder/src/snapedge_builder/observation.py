@@ -21,13 +21,14 @@ from snapedge_hooks.vocabulary import Architecture, Digest, ModelFormat
 from . import contents, devicelib, modelfile, packed, proof, runtimes
 from .cache import Cache
 from .contents import BuiltLayers, SnapContent
-from .declaration import Conversion, ModelDeclaration
+from .declaration import ModelDeclaration
 from .errors import BuilderError
 from .modelfile import ModelFacts
 from .packed import PackedSnap
 from .plan import ModelFolderFacts, PackState, RuntimeFolderFacts, SamplesState, TargetFacts
 from .progress import Progress
 from .runtimes import RuntimeDeclaration
+from .samplesfile import read_samples
 from .signature import Signature
 
 MODEL_NOTE = "model-facts"
@@ -52,18 +53,6 @@ class RuntimeUnfitError(BuilderError):
 
     def __init__(self, model: str, problem: str, *, resolution: str = "") -> None:
         super().__init__(f"{model}: {problem}", resolution=resolution)
-
-
-class SamplesUnreadableError(BuilderError):
-    """The golden samples cannot be read."""
-
-    exit_code = ExitCode.REFUSED
-
-    def __init__(self, path: Path, error: OSError) -> None:
-        super().__init__(
-            f"{path.name} cannot be read: {error.strerror}",
-            resolution=f"put golden samples at {path}; `builder new` writes some",
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,23 +200,6 @@ def observe_runtime(
     return RuntimeObservation(runtime=runtime, targets=tuple(targets))
 
 
-def read_samples(declaration: ModelDeclaration) -> SampleSet | None:
-    """The golden samples of a folder, or None where it declares none.
-
-    Raises:
-        SamplesUnreadableError: they are missing.
-        DocumentError: they are no golden samples.
-    """
-    path = declaration.samples_path
-    if path is None:
-        return None
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SamplesUnreadableError(path, error) from error
-    return SampleSet.parse(data, what=path.name)
-
-
 def model_content(
     declaration: ModelDeclaration, model: ModelFacts, layer: ModelLayer, runtime: BuiltLayers, cache: Cache
 ) -> SnapContent:
@@ -336,12 +308,6 @@ def check_served(declaration: ModelDeclaration, model: ModelFacts, runtime: Runt
     Raises:
         RuntimeUnfitError: the runtime serves other formats, or a pickle is of another scikit-learn than it has.
     """
-    if model.format is ModelFormat.SKLEARN and declaration.conversion is Conversion.AUTO:
-        raise RuntimeUnfitError(
-            declaration.name,
-            "is a scikit-learn pickle, and this builder does not convert it to ONNX",
-            resolution="convert it with skl2onnx, or write model: {convert: none} to serve it with scikit-learn",
-        )
     if model.format not in runtime.project.formats:
         served = ", ".join(str(known) for known in runtime.project.formats)
         raise RuntimeUnfitError(declaration.name, f"is {model.format}, runtime {runtime.name} serves {served}")

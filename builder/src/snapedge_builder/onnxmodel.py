@@ -69,7 +69,7 @@ class OnnxSession:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         try:
-            outputs = self._session.run(None, {name: _array(tensor) for name, tensor in inputs.items()})
+            outputs = self._session.run(None, {name: array(tensor) for name, tensor in inputs.items()})
         except (ValueError, state.Fail, state.InvalidArgument, state.RuntimeException, state.NotImplemented) as error:
             raise ModelRefusedError(
                 self._file, f"fails when it is run: {_first_line(error)}", details=str(error)
@@ -235,7 +235,8 @@ def _load_session(path: Path) -> onnxruntime.InferenceSession:
         ) from error
 
 
-def _array(tensor: Tensor) -> numpy.ndarray[Any, Any]:
+def array(tensor: Tensor) -> numpy.ndarray[Any, Any]:
+    """The array of a tensor, as ONNX Runtime takes it."""
     import numpy
 
     return numpy.array(tensor.data, dtype=_NUMPY_NAMES[tensor.datatype]).reshape(tensor.shape)

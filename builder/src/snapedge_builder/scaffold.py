@@ -10,7 +10,9 @@ import json
 import math
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,8 @@ from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.samples import FLOATS, ExpectedTensor, Sample, SampleSet, Tensor
 from snapedge_hooks.vocabulary import ModelFormat, SnapName
 
-from . import declaration, modelfile, proof
+from . import conversion, declaration, modelfile, proof
+from .conversion import Source
 from .errors import BuilderError
 from .modelfile import ModelFacts, ModelRefusedError
 from .packed import replace_file
@@ -114,13 +117,16 @@ def new_folder(folder: Path, *, model: Path, name: str | None) -> NewFolder:
         OutputError: the folder cannot be written.
     """
     snap_name = _name(name if name is not None else _slug(folder.absolute().name))
-    model_name = _FILE_NAMES[modelfile.format_of(model)]
+    source = conversion.source_of(model)
+    boosted = source in (Source.XGBOOST, Source.LIGHTGBM)
+    model_name = _boosted_name(model, source) if boosted else _FILE_NAMES[modelfile.format_of(model)]
     inside = model.absolute() == (folder / model_name).absolute()
     for file in (declaration.FILE_NAME, "samples.json", "README.md", *(() if inside else (model_name,))):
         if (folder / file).exists():
             raise FolderTakenError(folder, file)
-    facts = modelfile.read_model(model)
-    samples = _samples(model, facts)
+    with _as_onnx(model, source) if boosted and source is not None else nullcontext(model) as served:
+        facts = modelfile.read_model(served)
+        samples = _samples(served, facts)
     existed = folder.exists()
     try:
         if not inside:
@@ -128,7 +134,7 @@ def new_folder(folder: Path, *, model: Path, name: str | None) -> NewFolder:
         replace_file(folder / "samples.json", samples)
         replace_file(folder / "README.md", _readme(snap_name, facts).encode())
         # Last: with it the folder can be built.
-        replace_file(folder / declaration.FILE_NAME, _inference(snap_name, facts.format).encode())
+        replace_file(folder / declaration.FILE_NAME, _inference(snap_name, facts.format, model_name).encode())
     except BuilderError:
         if not existed:
             shutil.rmtree(folder, ignore_errors=True)
@@ -139,6 +145,21 @@ def new_folder(folder: Path, *, model: Path, name: str | None) -> NewFolder:
         model=facts,
         files=(declaration.FILE_NAME, model_name, "samples.json", "README.md"),
     )
+
+
+@contextmanager
+def _as_onnx(model: Path, source: Source) -> Iterator[Path]:
+    """The model as it will be served."""
+    with tempfile.TemporaryDirectory(prefix="snapedge-new-") as scratch:
+        path = Path(scratch) / f"{model.stem}.onnx"
+        path.write_bytes(conversion.convert(model, source, None).data)
+        yield path
+
+
+def _boosted_name(model: Path, source: Source | None) -> str:
+    if source is Source.LIGHTGBM:
+        return "model.txt"
+    return "model.ubj" if model.read_bytes()[:2] == b"{L" else "model.json"
 
 
 def _name(text: str) -> SnapName:
@@ -221,14 +242,14 @@ def _expected(tensor: Tensor) -> ExpectedTensor:
     return ExpectedTensor(tensor=tensor, atol=atol, rtol=rtol)
 
 
-def _inference(name: SnapName, form: ModelFormat) -> str:
+def _inference(name: SnapName, form: ModelFormat, file: str) -> str:
     # A pickle is served as it is; whoever wants ONNX converts it first.
     convert = ", convert: none" if form is ModelFormat.SKLEARN else ""
     return f"""\
 name: {name}
 version: {VERSION}
 summary: The model {name}, served by KServe
-model: {{file: {_FILE_NAMES[form]}{convert}}}
+model: {{file: {file}{convert}}}
 runtime: {{name: {form}, interface: 1}}
 architectures: [amd64, arm64]
 samples: samples.json

@@ -15,12 +15,13 @@ import pytest
 from snapedge_builder import building, publication, snapyaml, verification
 from snapedge_builder.building import Build, BuildRequest, NoArchitectureError, RuntimeFolderMissingError
 from snapedge_builder.modelfile import ModelRefusedError
-from snapedge_builder.observation import RuntimeUnfitError, SamplesUnreadableError
+from snapedge_builder.observation import RuntimeUnfitError
 from snapedge_builder.packed import OutputError
 from snapedge_builder.prime import Assembler, AssemblyError
 from snapedge_builder.progress import Silence
 from snapedge_builder.proof import SamplesFailedError
 from snapedge_builder.publication import IncompleteVersionError, MixedVersionsError
+from snapedge_builder.samplesfile import SamplesUnreadableError
 from snapedge_builder.signature import SamplesMismatchError
 from snapedge_builder.snapfile import SnapFile
 from snapedge_builder.snaptree import snap_tree, text_file
