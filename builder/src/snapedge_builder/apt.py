@@ -3,7 +3,7 @@
 apt runs with folders of its own inside the build cache, for any architecture, as any user: it reads the host's
 mirrors, keys, credentials and `Acquire` settings and changes nothing of the host's. Its solver decides, its methods
 download, its keys are what is trusted; package files are then known by their sha256 alone, and taken from the cache
-where they are.
+where they are. A file's place is its path in an archive: whichever of the host's mirrors has it there will do.
 
     AptError                    apt failed in a way not told apart here
       PackagesUnknownError      the suite does not have a package that was asked for
@@ -18,7 +18,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import quote
 
 from snapedge_hooks.document import Fields
 from snapedge_hooks.errors import ExitCode
@@ -50,7 +51,10 @@ _AWAY = (
     "Connection timed out",
     "Temporary failure",
 )
-_GONE = ("404  Not Found", "404 Not Found", "Hash Sum mismatch", "File not found", "Size mismatch", "410  Gone")
+_GONE = (
+    *("404  Not Found", "404 Not Found", "410  Gone", "File not found", "No such file or directory"),
+    *("Hash Sum mismatch", "Size mismatch"),
+)
 
 
 class AptError(BuilderError):
@@ -90,12 +94,16 @@ class MirrorsAwayError(AptError):
 class PackageWithdrawnError(AptError):
     """A file that was resolved earlier is no longer to be had as it was."""
 
-    def __init__(self, file: str, messages: str) -> None:
+    def __init__(self, file: str, messages: str, *, pinned: bool = False) -> None:
         BuilderError.__init__(
             self,
-            f"the mirrors no longer have {file} as it was resolved: {_first_error(messages)}",
+            f"the mirrors no longer have {file} as it {'is pinned' if pinned else 'was resolved'}: "
+            f"{_first_error(messages)}",
             details=messages.strip(),
-            resolution="build with --refresh to resolve the base anew",
+            resolution="run `builder lock --upgrade` for the runtime's folder, or give this host's apt a mirror that "
+            "still has it"
+            if pinned
+            else "build with --refresh to resolve the base anew",
         )
 
 
@@ -109,8 +117,7 @@ class Package:
         architecture: of the file: `all` or the base's own.
         source: of the source package.
         depends: names of what it depends on, first alternatives only.
-        file: the file's name.
-        uri: where it was offered; no part of its identity.
+        path: of the file in its archive; no part of its identity.
         digest: of the file.
         size: of the file, in bytes.
     """
@@ -120,10 +127,14 @@ class Package:
     architecture: str
     source: str
     depends: tuple[str, ...]
-    file: str
-    uri: str
+    path: str
     digest: Digest
     size: int
+
+    @property
+    def file(self) -> str:
+        """What the file is called."""
+        return f"{self.name}_{self.version}_{self.architecture}.deb"
 
     def to_value(self) -> dict[str, Any]:
         """The package as notes hold it."""
@@ -133,8 +144,7 @@ class Package:
             "architecture": self.architecture,
             "source": self.source,
             "depends": list(self.depends),
-            "file": self.file,
-            "uri": self.uri,
+            "path": self.path,
             "digest": self.digest,
             "size": self.size,
         }
@@ -148,8 +158,7 @@ class Package:
             architecture=fields.text("architecture"),
             source=fields.text("source"),
             depends=tuple(fields.list("depends")),
-            file=fields.text("file"),
-            uri=fields.text("uri"),
+            path=fields.text("path"),
             digest=fields.parsed("digest", Digest),
             size=fields.integer("size"),
         )
@@ -210,8 +219,17 @@ def _carries_over(line: str) -> bool:
 class Apt:
     """apt for one suite and architecture, with its folders in the cache."""
 
-    def __init__(self, host: HostApt, *, suite: str, architecture: Architecture, cache: Cache) -> None:
+    def __init__(
+        self, host: HostApt, *, suite: str, architecture: Architecture, cache: Cache, pinned: bool = False
+    ) -> None:
         """Choose the sources.
+
+        Args:
+            host: whose sources they are.
+            suite: of Debian.
+            architecture: of the packages.
+            cache: that holds apt's folders, and the files.
+            pinned: whether packages to fetch come from a lock: what to do about one that is gone depends on it.
 
         Raises:
             SourcesError: the host has none for the suite.
@@ -220,6 +238,7 @@ class Apt:
         self.architecture = architecture
         self._cache = cache
         self._host = host
+        self._pinned = pinned
         self._entries = sources.select(host.entries, suite=suite, architecture=architecture)
         self._root = cache.root / "apt" / f"{suite}-{architecture}"
 
@@ -271,8 +290,7 @@ class Apt:
                 architecture=fields["Architecture"],
                 source=fields.get("Source", name).partition(" ")[0],
                 depends=_dependencies(f"{fields.get('Pre-Depends', '')},{fields.get('Depends', '')}"),
-                file=offer["file"].replace("%3a", ":"),
-                uri=offer["uri"],
+                path=fields["Filename"],
                 digest=Digest(f"sha256:{fields['Sha256']}"),
                 size=int(offer["size"]),
             )
@@ -301,15 +319,28 @@ class Apt:
         self._prepare()
         # Names by digest, in a folder that stays: a download that was cut off goes on where it ended.
         partial = self._root / "partial"
-        requests: list[str | Path] = []
-        for package in missing:
-            requests += [package.uri, partial / package.digest.hex, f"SHA256:{package.digest.hex}"]
-        done = self._run(str(_HELPER), "-qq", "download-file", *requests, seconds=_DOWNLOAD_SECONDS)
-        adopted = [self._adopt(partial / package.digest.hex, package) for package in missing]
-        for package, arrived in zip(missing, adopted, strict=True):
-            if not arrived:
-                self._check(done, f"fetch {package.file}", file=package.file)
-                raise PackageWithdrawnError(package.file, "it has another sha256")
+        tried: list[processes.Outcome] = []
+        for base in dict.fromkeys(uri.rstrip("/") for entry in self._entries for uri in entry.uris):
+            requests: list[str | Path] = []
+            for package in missing:
+                name = package.digest.hex
+                requests += [f"{base}/{quote(package.path)}", partial / name, f"SHA256:{name}"]
+            tried.append(self._run(str(_HELPER), "-qq", "download-file", *requests, seconds=_DOWNLOAD_SECONDS))
+            missing = [package for package in missing if not self._adopt(partial / package.digest.hex, package)]
+            if not missing:
+                return
+        self._refuse(missing[0], tried)
+
+    def _refuse(self, package: Package, tried: Sequence[processes.Outcome]) -> NoReturn:
+        """Say why a package was not had from any mirror: one that is away may have it, and counts first."""
+        for outcome in tried:
+            if not any(sign in outcome.errors for sign in _GONE):
+                self._check(outcome, f"fetch {package.file}")
+        for outcome in tried:
+            if any(sign in outcome.errors for sign in _AWAY):
+                raise MirrorsAwayError(f"fetch {package.file}", outcome.errors)
+        errors = tried[-1].errors if tried[-1].status else "it has another sha256"
+        raise PackageWithdrawnError(package.file, errors, pinned=self._pinned)
 
     def _adopt(self, path: Path, package: Package) -> bool:
         """Whether the downloaded file is what was resolved, and now in the cache."""
@@ -361,15 +392,13 @@ class Apt:
         configuration = {"APT_CONFIG": str(self._root / "etc/apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
         return processes.run(arguments, package=_PACKAGE, seconds=seconds, environment=configuration)
 
-    def _check(self, outcome: processes.Outcome, what: str, *, file: str | None = None) -> None:
+    def _check(self, outcome: processes.Outcome, what: str) -> None:
         if not outcome.status:
             return
         if outcome.says_no_room:
             raise CacheFullError(self._cache.root)
         if any(sign in outcome.errors for sign in _AWAY):
             raise MirrorsAwayError(what, outcome.errors)
-        if file and any(sign in outcome.errors for sign in _GONE):
-            raise PackageWithdrawnError(file, outcome.errors)
         raise AptError(what, outcome.errors)
 
 

@@ -96,11 +96,13 @@ def _prepared(said: ModelDeclaration) -> dict[str, Any] | None:
 def of_runtime(seen: RuntimeObservation, built: BuiltSnaps) -> BuildRecord:
     """The record of a runtime's snaps."""
     said = seen.runtime
+    pins = said.folder / runtimes.PINS_NAME
     body = {
         "kind": "runtime",
         "inputs": {
             "declaration": Digest.of_file(said.folder / runtimes.FILE_NAME),
             "lock": Digest.of_file(said.project.lock),
+            "pins": Digest.of_file(pins) if pins.is_file() else None,
         },
     }
     return _record(built.snaps[0].content.name, said.version, body, built)

@@ -15,7 +15,7 @@ import click
 from snapedge_hooks.errors import ExitCode, SnapedgeError
 from snapedge_hooks.vocabulary import Architecture
 
-from . import gadgetcommand, microk8scommand, publishcommand, snapcommands, trycommand
+from . import gadgetcommand, lockcommand, microk8scommand, publishcommand, snapcommands, trycommand
 
 if TYPE_CHECKING:
     from .verification import VerifiedSnap
@@ -77,6 +77,7 @@ def builder(verbose: bool) -> None:
     builder plan snaps/my-model                      say what a build would do, and why
     builder build snaps/my-model                     build its snaps into dist/
     builder try snaps/my-model --serve               serve it here as devices will, and ask it its samples
+    builder lock snaps/runtime-onnx                  pin a runtime's packages and wheels by hash
     builder inspect dist/my-model_0.1.0_arm64.snap   show what is in a snap
     builder verify dist/*.snap                       check every digest and every rule
     builder diff OLD.snap NEW.snap                   say what a device downloads, and which layer is to blame
@@ -278,6 +279,7 @@ builder.add_command(snapcommands.snapcraft)
 builder.add_command(gadgetcommand.gadget)
 builder.add_command(microk8scommand.microk8s_config)
 builder.add_command(trycommand.try_model)
+builder.add_command(lockcommand.lock)
 
 
 def _signatures(verified: Sequence[VerifiedSnap], key_files: Sequence[Path]) -> dict[Path, list[str]]:

@@ -137,8 +137,8 @@ def compiler_for(
     cache: Cache,
 ) -> Compiler:
     """The compiler for all of them: one suite, so one Python."""
-    door = Apt(host.apt, suite=declaration.suite, architecture=host.architecture, cache=cache)
     any_one = next(iter(resolutions.values()))
+    door = Apt(host.apt, suite=declaration.suite, architecture=host.architecture, cache=cache, pinned=any_one.pinned)
     return Compiler(any_one.interpreter, any_one.platform.python, fetch=door.fetch, scratch=scratch, cache=cache)
 
 
@@ -151,7 +151,13 @@ def read_base(resolution: Resolution, workshop: Workshop, *, scratch: Path) -> B
     """The base of the resolved packages, unpacked below `scratch`, which must outlive it."""
     cache = workshop.cache
     declaration = resolution.declaration
-    door = Apt(workshop.host.apt, suite=declaration.suite, architecture=resolution.architecture, cache=cache)
+    door = Apt(
+        workshop.host.apt,
+        suite=declaration.suite,
+        architecture=resolution.architecture,
+        cache=cache,
+        pinned=resolution.pinned,
+    )
     useful = rootfs.useful(resolution.packages, named=declaration.packages)
     door.fetch(useful)
     return rootfs.assemble(

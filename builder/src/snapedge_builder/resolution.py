@@ -2,6 +2,9 @@
 
 It is asked again with `refresh`, or when the declaration, the lock or this host's package sources change. It does not
 age by itself: building twice gives the same bytes, and a build without changes asks nobody.
+
+Where runtime.lock lies beside runtime.yaml, nobody is asked which packages and wheels to take: it says so, and only
+where they are offered now is looked up.
 """
 
 from __future__ import annotations
@@ -14,12 +17,13 @@ from typing import Any, TypeVar
 from snapedge_hooks.document import DocumentError, Fields, canonical_json
 from snapedge_hooks.vocabulary import Architecture, Digest
 
-from . import bytecode, hosts, rootfs, wheels
+from . import bytecode, hosts, rootfs, runtimelock, wheels
 from .apt import Apt, Package
 from .cache import Cache
 from .gates import Platform
 from .hosts import Host
 from .progress import Progress, Silence
+from .runtimelock import RuntimeLock, RuntimeLockError
 from .runtimes import RuntimeDeclaration
 from .wheels import Wheel
 
@@ -36,6 +40,7 @@ class Resolution:
         packages: of the base, all of them.
         wheels: of the server.
         interpreter: packages of the base's Python for this host, which compiles the byte code.
+        pinned: whether a runtime.lock said so.
     """
 
     declaration: RuntimeDeclaration
@@ -43,6 +48,7 @@ class Resolution:
     packages: tuple[Package, ...]
     wheels: tuple[Wheel, ...]
     interpreter: tuple[Package, ...]
+    pinned: bool = False
 
     @property
     def architecture(self) -> Architecture:
@@ -70,14 +76,18 @@ def resolve_all(
         progress: told when mirrors or index are asked.
 
     Raises:
+        RuntimeLockError: runtime.lock is damaged, or does not fit the declaration.
         BuilderError: a source, package or wheel cannot be had; nothing was built, no package fetched.
     """
     wanted = list(architectures)
     tell = progress or Silence()
     asking = host or hosts.read_host()
     ours = asking.architecture
+    lock = runtimelock.find(declaration)
 
     def packages_of(architecture: Architecture) -> tuple[Package, ...]:
+        if lock is not None:
+            return lock.packages[architecture]
         return packages(
             declaration.suite,
             architecture,
@@ -88,17 +98,23 @@ def resolve_all(
             progress=tell,
         )
 
-    def wheels_of(platform: Platform) -> tuple[Wheel, ...]:
-        return _wheels(declaration, platform, asking, cache=cache, tell=tell)
+    def wheels_found(platform: Platform) -> tuple[Wheel, ...]:
+        if lock is not None:
+            return _pinned_wheels(lock, platform, asking, cache=cache, tell=tell)
+        return wheels_of(declaration, platform, asking, cache=cache, progress=tell)
 
     every = [*wanted, *({ours} - set(wanted))]
+    if lock is not None and ours not in lock.packages:
+        raise RuntimeLockError(
+            declaration.folder, f"has no packages for {ours}, this host, whose Python compiles the byte code"
+        )
     with ThreadPoolExecutor(max_workers=len(every), thread_name_prefix="resolve") as pool:
         resolved = dict(zip(every, pool.map(packages_of, every), strict=True))
         platforms = {
             architecture: rootfs.platform_of(resolved[architecture], suite=declaration.suite, architecture=architecture)
             for architecture in wanted
         }
-        found = dict(zip(wanted, pool.map(wheels_of, platforms.values()), strict=True))
+        found = dict(zip(wanted, pool.map(wheels_found, platforms.values()), strict=True))
     return {
         architecture: Resolution(
             declaration=declaration,
@@ -106,6 +122,7 @@ def resolve_all(
             packages=resolved[architecture],
             wheels=found[architecture],
             interpreter=bytecode.interpreter_packages(resolved[ours], platform.python),
+            pinned=lock is not None,
         )
         for architecture, platform in platforms.items()
     }
@@ -140,20 +157,47 @@ def packages(
     return found
 
 
-def _wheels(
-    declaration: RuntimeDeclaration, platform: Platform, host: Host, *, cache: Cache, tell: Progress
+def wheels_of(
+    declaration: RuntimeDeclaration, platform: Platform, host: Host, *, cache: Cache, progress: Progress
 ) -> tuple[Wheel, ...]:
+    """Which wheels a server's own lock stands for on a platform; noted once it was asked.
+
+    Raises:
+        BuilderError: a wheel cannot be had.
+    """
     lock = declaration.project.lock
+
+    def ask() -> tuple[Wheel, ...]:
+        return wheels.resolve(lock, platform, environment=host.environment)
+
+    return _asked_wheels(Digest.of_file(lock), platform, ask, task="resolve wheels", cache=cache, tell=progress)
+
+
+def _pinned_wheels(
+    lock: RuntimeLock, platform: Platform, host: Host, *, cache: Cache, tell: Progress
+) -> tuple[Wheel, ...]:
+    pins = lock.wheels[platform.architecture]
+
+    def ask() -> tuple[Wheel, ...]:
+        with cache.scratch() as scratch:
+            return wheels.locate(pins, platform, environment=host.environment, scratch=scratch)
+
+    key = _hash("pinned", [[pin.name, pin.version, pin.digest] for pin in pins])
+    return _asked_wheels(key, platform, ask, task="locate wheels", cache=cache, tell=tell)
+
+
+def _asked_wheels(
+    of: Digest, platform: Platform, ask: Callable[[], tuple[Wheel, ...]], *, task: str, cache: Cache, tell: Progress
+) -> tuple[Wheel, ...]:
     architecture = platform.architecture
-    key = _hash(Digest.of_file(lock), str(architecture), list(platform.glibc), list(platform.python))
+    key = _hash(of, str(architecture), list(platform.glibc), list(platform.python))
     with cache.alone("wheels", key):
         found = _noted(cache, "wheels", key, Wheel.read)
         if found is None:
-            task = f"resolve wheels {architecture}"
-            tell.start(task)
-            found = wheels.resolve(lock, platform, environment=host.environment)
+            tell.start(f"{task} {architecture}")
+            found = ask()
             cache.write_note("wheels", key, {"items": [wheel.to_value() for wheel in found]})
-            tell.done(task, f"{len(found)} wheels")
+            tell.done(f"{task} {architecture}", f"{len(found)} wheels")
     return found
 
 

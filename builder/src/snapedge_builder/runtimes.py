@@ -8,11 +8,13 @@
       suite: bookworm
       packages: [python3-minimal, ...]     # and what they depend on, as the mirrors have it
       prune: [usr/lib/python3*/lib2to3]    # globs of what does not run; optional
+      differences: {libfoo1: why}          # packages whose versions may differ between architectures; optional
     extras: [grpc]                       # of the image project: further wheels for what is not in every one; optional
     architectures: [amd64, arm64]
     build: {backend: auto}               # or compose, or buildx; optional
 
-No version of a package is written here: which ones a build takes is the resolution's to say.
+No version of a package is written here: which ones a build takes is the resolution's to say, or that of the file
+runtime.lock beside it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from .yamldocument import DeclarationError, Section, read_yaml
 
 FILE_NAME = "runtime.yaml"
 LOCK_NAME = "requirements.lock"
+PINS_NAME = "runtime.lock"
 GRPC = "grpc"
 """The extra with which a server speaks gRPC where it is asked to."""
 _NAME = re.compile(r"[a-z](-?[a-z0-9])*")
@@ -80,6 +83,7 @@ class RuntimeDeclaration:
         suite: the Debian suite of the base.
         packages: asked for by name.
         prune: globs of files of the base that do not run.
+        differences: why packages may have another version on one architecture than on another, by name.
         architectures: to build for.
         build: how.
         extras: of the server's project that are built in.
@@ -96,6 +100,7 @@ class RuntimeDeclaration:
     architectures: tuple[Architecture, ...]
     build: BuildSettings
     extras: tuple[str, ...] = ()
+    differences: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_runtime(folder: Path) -> RuntimeDeclaration:
@@ -117,6 +122,10 @@ def read_runtime(folder: Path) -> RuntimeDeclaration:
         matcher(prune)
     except ValueError as error:
         raise base.error("prune", str(error)) from error
+    differences = base.mapping("differences")
+    for package, reason in differences.items():
+        if not reason.strip():
+            raise base.error("differences", f"{package} has no reason")
     base.done()
     architectures = _architectures(top)
     build = buildsettings.read(top.section("build"))
@@ -138,6 +147,7 @@ def read_runtime(folder: Path) -> RuntimeDeclaration:
         architectures=architectures,
         build=build,
         extras=extras,
+        differences=differences,
     )
 
 

@@ -1,8 +1,9 @@
 """Built runtimes, remembered: what a runtime's own files gave is found again without asking a mirror or an index.
 
 A runtime follows from its declaration, its lock, its server's sources, the builder's code, and what mirrors offered on
-the day it was resolved. The first four make the key; the last is asked again only with `refresh`, or when the cache has
-lost a layer. So building twice gives the same bytes, and building again without a change takes no network.
+the day it was resolved, or what its runtime.lock pins. All but what mirrors offered make the key; that is asked again
+only with `refresh`, or when the cache has lost a layer. So building twice gives the same bytes, and building again
+without a change takes no network.
 """
 
 from __future__ import annotations
@@ -37,7 +38,13 @@ class ComposedRuntimes:
         self._refresh = refresh
 
     def find(self, declaration: RuntimeDeclaration, architecture: Architecture) -> BuiltLayers | None:
-        """The runtime that these files gave before, if the cache still holds all of it."""
+        """The runtime that these files gave before, if the cache still holds all of it.
+
+        Raises:
+            RuntimeLockError: there is a runtime.lock, and it does not fit, or is to be refreshed over.
+        """
+        if (declaration.folder / runtimes.PINS_NAME).is_file():
+            self._check_pins(declaration)
         if self._refresh:
             return None
         note = self._cache.find_note(_KIND, _key(declaration, architecture))
@@ -91,6 +98,13 @@ class ComposedRuntimes:
         )
         return BuiltLayers(image=built.image, files=dict(built.layers), components=components)
 
+    def _check_pins(self, declaration: RuntimeDeclaration) -> None:
+        from . import runtimelock
+
+        runtimelock.find(declaration)
+        if self._refresh:
+            raise runtimelock.PinnedError(declaration)
+
     def _built(self, declaration: RuntimeDeclaration, architecture: Architecture, progress: Progress) -> BuiltRuntime:
         # Imported here: they bring apt, ELF and bill-of-materials readers that a build with nothing to do need not pay.
         if declaration.build.backend is Backend.BUILDX:
@@ -128,6 +142,7 @@ def _key(declaration: RuntimeDeclaration, architecture: Architecture) -> Digest:
         declaration.folder / runtimes.FILE_NAME,
         declaration.project.folder / "pyproject.toml",
         declaration.project.lock,
+        *(path for path in [declaration.folder / runtimes.PINS_NAME] if path.is_file()),
         *(path for source in declaration.project.sources for path in _sources(source)),
         *sorted(Path(__file__).parent.glob("*.py")),
     ]

@@ -7,6 +7,7 @@ sha256, and reading checks every file against the wheel's own RECORD.
     LockError                the lock cannot be used
     WheelMissingError        a locked version has no wheel for an architecture
     WheelCorruptError        a wheel, or a file of it, is not what its hash says
+    WheelWithdrawnError      the index no longer has a file that is pinned
     IndexAwayError           the package index does not answer
     WheelsError              uv failed in a way not told apart here
 """
@@ -106,6 +107,17 @@ class WheelMissingError(BuilderError):
         )
         self.requirement = requirement
         self.architecture = platform.architecture
+
+
+class WheelWithdrawnError(BuilderError):
+    """A file that was pinned earlier is no longer to be had."""
+
+    def __init__(self, pin: Wheel) -> None:
+        super().__init__(
+            f"the index no longer has {pin.file} as it is pinned",
+            resolution="run `builder lock --upgrade` for the runtime's folder, once its server's lock names a version "
+            "that is there",
+        )
 
 
 class WheelCorruptError(BuilderError):
@@ -234,6 +246,26 @@ def resolve(lock: Path, platform: Platform, *, environment: Mapping[str, str]) -
             raise WheelMissingError(f"{name} {version}", platform, "no file that the lock's hashes allow")
         wheels.append(min(offered, key=lambda pair: (pair[0], pair[1].file))[1])
     return tuple(sorted(wheels, key=lambda wheel: wheel.name))
+
+
+def locate(
+    pins: Sequence[Wheel], platform: Platform, *, environment: Mapping[str, str], scratch: Path
+) -> tuple[Wheel, ...]:
+    """Pinned wheels, with where they are offered now; sorted by name.
+
+    Raises:
+        WheelWithdrawnError: one is not offered any more.
+        WheelsError: uv or the index fails.
+    """
+    if not pins:
+        return ()
+    lock = scratch / "pins.lock"
+    lock.write_text("".join(f"{pin.name}=={pin.version} --hash=sha256:{pin.digest.hex}\n" for pin in pins))
+    try:
+        return resolve(lock, platform, environment=environment)
+    except WheelMissingError as error:
+        name = utils.canonicalize_name(error.requirement.partition(" ")[0])
+        raise WheelWithdrawnError(next((pin for pin in pins if pin.name == name), pins[0])) from error
 
 
 def install(

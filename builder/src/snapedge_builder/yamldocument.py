@@ -79,6 +79,10 @@ class Section:
         node = self._rest.get(key)
         return node is not None and not (isinstance(node, yaml.ScalarNode) and node.tag == _NULL)
 
+    def names(self) -> list[str]:
+        """The keys that nobody took yet."""
+        return list(self._rest)
+
     def skip(self, key: str) -> None:
         """Note a key that is known here but not written, or null."""
         self._known.append(key)
@@ -123,6 +127,11 @@ class Section:
         if not isinstance(node, yaml.SequenceNode):
             raise self.error(key, "is not a list", resolution=f"write {key}: [first, second]")
         return [self._text_of(key, item) for item in node.value]
+
+    def mapping(self, key: str) -> dict[str, str]:
+        """A nested mapping of texts whose keys are data; an empty one where the key is absent or null."""
+        section = self.section(key)
+        return {name: section.text(name) for name in section.names()}
 
     def section(self, key: str) -> Section:
         """A nested mapping; an empty one where the key is absent or null."""

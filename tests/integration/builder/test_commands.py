@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from snapedge_builder import cli, runtimes, runtimesource
 from snapedge_builder.cache import Cache
+from snapedge_builder.runtimelock import RuntimeLock
 from snapedge_hooks.vocabulary import Architecture, Digest
 
 from ...fakes.buildsite import BuildSite, tiny_runtime, tripler
@@ -305,3 +306,25 @@ def test_wrong_words_are_one_line_and_a_usage_error(builder: Commands, words: li
     said = builder(*words)
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
     assert said.err.startswith(message)
+
+
+def test_a_lock_is_checked_without_asking_anybody(site: BuildSite, builder: Commands) -> None:
+    missing = builder("lock", "--check", site.runtime)
+    assert missing.code == 3
+    assert "runtime-onnx/runtime.lock is missing; run `builder lock` for the folder" in missing.err
+    locked = RuntimeLock(
+        suite="bookworm",
+        asked=("python3-minimal",),
+        requirements=Digest.of(b""),
+        packages=dict.fromkeys(Architecture, ()),
+        wheels=dict.fromkeys(Architecture, ()),
+        reasons={},
+    )
+    (site.runtime / "runtime.lock").write_text(locked.to_text())
+    fits = builder("lock", "--check", site.runtime, "--format", "json")
+    assert (fits.code, json.loads(fits.out)["written"]) == (0, False)
+    (site.runtime / "image" / "requirements.lock").write_text("x==1 --hash=sha256:" + 64 * "0")
+    for unfit in (builder("lock", "--check", site.runtime), builder.plan(site.runtime), builder.build(site.model)):
+        assert unfit.code == 3
+        assert "was made for another image/requirements.lock; run `builder lock`" in unfit.err
+    assert builder("lock", "--check", "--upgrade", site.runtime).code == 2

@@ -9,111 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from snapedge_builder import compose, layout, resolution, runtimes
+from snapedge_builder import compose, layout, resolution
 from snapedge_builder.bytecode import BytecodeError
 from snapedge_builder.cache import Cache
 from snapedge_builder.gates import GateError
-from snapedge_builder.hosts import Host
 from snapedge_builder.parts import BuiltRuntime
 from snapedge_builder.record import BuildRecord
-from snapedge_builder.runtimes import RuntimeDeclaration
 from snapedge_builder.wheels import WheelMissingError
 from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.vocabulary import Architecture, Digest
-from tests.fakes.debrepository import DebRepository
 from tests.fakes.elffile import shared_object
-from tests.fakes.wheelhouse import Wheelhouse
+from tests.fakes.offlineruntime import BOTH, MACHINES, OfflineRuntime, Teller
 
 pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt")
-BOTH = (Architecture.AMD64, Architecture.ARM64)
-MACHINES = {Architecture.AMD64: "EM_X86_64", Architecture.ARM64: "EM_AARCH64"}
-
-
-class Teller:
-    """Progress that keeps the tasks it was told to be done."""
-
-    def __init__(self) -> None:
-        self.tasks: list[str] = []
-
-    def start(self, task: str) -> None:
-        """Nothing."""
-
-    def advance(self, task: str, note: str) -> None:
-        """Nothing."""
-
-    def done(self, task: str, outcome: str) -> None:
-        self.tasks.append(task)
-
-
-class World:
-    """A runtime's folder, and a host that has everything it needs in folders."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.repository = DebRepository(root / "repository")
-        for architecture in BOTH:
-            library = shared_object(MACHINES[architecture], soname="libc.so.6")
-            program = shared_object(MACHINES[architecture], needed=["libc.so.6"])
-            name = str(architecture)
-            self.repository.add("libc6", "2.36-9", architecture=name, files={"lib/libc.so.6": library})
-            self.repository.add(
-                "python3.11-minimal",
-                "3.11.2",
-                architecture=name,
-                files={"usr/bin/python3.11": program},
-                depends=["libc6"],
-            )
-        self.repository.publish()
-        self.house = Wheelhouse(root / "wheels")
-        for architecture in BOTH:
-            self.add_wheel("fast", architecture, shared_object(MACHINES[architecture], needed=["libc.so.6"]))
-        self.folder = root / "runtime"
-        (root / "server" / "src" / "server").mkdir(parents=True)
-        (root / "server" / "src" / "server" / "data.txt").write_text("data")
-        (root / "server" / "pyproject.toml").write_text(
-            '[tool.snapedge.image]\nmodule = "server"\nsources = ["src"]\n'
-            'formats = ["onnx"]\nenvironment = { A = "1" }\n'
-        )
-        self.lock()
-        self.folder.mkdir()
-        (self.folder / "runtime.yaml").write_text(
-            "name: onnx\nversion: 1.0.0\nimage: ../server\nbase: {suite: bookworm, packages: [python3.11-minimal]}\n"
-        )
-
-    def add_wheel(self, name: str, architecture: Architecture, data: bytes) -> None:
-        tag = f"cp311-cp311-manylinux_2_28_{architecture.kernel_machine}"
-        self.house.add(name, "1", tag=tag, files={f"{name}/core.so": data})
-
-    def lock(self) -> None:
-        self.house.lock(self.root / "server" / "requirements.lock")
-
-    @property
-    def declaration(self) -> RuntimeDeclaration:
-        return runtimes.read_runtime(self.folder)
-
-    @property
-    def host(self) -> Host:
-        return Host(
-            apt=self.repository.host(),
-            architecture=Architecture.AMD64,
-            environment=self.house.environment(self.root / "uv"),
-        )
-
-    def build(
-        self, cache: Cache, teller: Teller | None = None, *, refresh: bool = False
-    ) -> dict[Architecture, BuiltRuntime]:
-        built = compose.build_runtimes(
-            self.declaration, BOTH, cache=cache, host=self.host, refresh=refresh, progress=teller or Teller()
-        )
-        return dict(built)
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> OfflineRuntime:
+    return OfflineRuntime(tmp_path)
 
 
-def test_both_architectures_come_out_whole(world: World) -> None:
+def test_both_architectures_come_out_whole(world: OfflineRuntime) -> None:
     built = world.build(Cache(world.root / "cache"))
     for architecture in BOTH:
         image = built[architecture].image
@@ -137,14 +53,14 @@ def test_both_architectures_come_out_whole(world: World) -> None:
         assert "usr/lib/snapedge/app/server/data.txt" in archive.getnames()
 
 
-def test_two_caches_give_the_same_image(world: World) -> None:
+def test_two_caches_give_the_same_image(world: OfflineRuntime) -> None:
     first, second = world.build(Cache(world.root / "one")), world.build(Cache(world.root / "two"))
     assert {key: value.image.to_json() for key, value in first.items()} == {
         key: value.image.to_json() for key, value in second.items()
     }
 
 
-def test_nothing_is_made_or_asked_twice(world: World) -> None:
+def test_nothing_is_made_or_asked_twice(world: OfflineRuntime) -> None:
     cache, teller = Cache(world.root / "cache"), Teller()
     first = world.build(cache)
     shutil.rmtree(world.repository.root)
@@ -156,7 +72,7 @@ def test_nothing_is_made_or_asked_twice(world: World) -> None:
     assert second[Architecture.ARM64].record == first[Architecture.ARM64].record
 
 
-def test_a_change_of_the_server_makes_its_layer_alone(world: World) -> None:
+def test_a_change_of_the_server_makes_its_layer_alone(world: OfflineRuntime) -> None:
     cache, teller = Cache(world.root / "cache"), Teller()
     before = world.build(cache)
     (world.root / "server" / "src" / "server" / "data.txt").write_text("other")
@@ -171,7 +87,7 @@ def test_a_change_of_the_server_makes_its_layer_alone(world: World) -> None:
     assert changed == [("10-base", True), ("30-wheels", True), ("40-app", False)]
 
 
-def test_the_key_changes_with_what_the_image_follows_from_and_with_nothing_else(world: World) -> None:
+def test_the_key_changes_with_what_the_image_follows_from_and_with_nothing_else(world: OfflineRuntime) -> None:
     cache = Cache(world.root / "cache")
 
     def key() -> Digest:
@@ -187,7 +103,7 @@ def test_the_key_changes_with_what_the_image_follows_from_and_with_nothing_else(
     assert key() != first
 
 
-def test_refresh_asks_the_mirrors_again_and_only_refresh_does(world: World) -> None:
+def test_refresh_asks_the_mirrors_again_and_only_refresh_does(world: OfflineRuntime) -> None:
     cache = Cache(world.root / "cache")
     world.build(cache)
     for architecture in BOTH:
@@ -206,7 +122,7 @@ def test_refresh_asks_the_mirrors_again_and_only_refresh_does(world: World) -> N
 
 
 @pytest.mark.parametrize("damage", ["cut", "change", "remove"])
-def test_a_damaged_layer_in_the_cache_is_made_anew(world: World, damage: str) -> None:
+def test_a_damaged_layer_in_the_cache_is_made_anew(world: OfflineRuntime, damage: str) -> None:
     cache, teller = Cache(world.root / "cache"), Teller()
     first = world.build(cache)
     path = first[Architecture.ARM64].layers["10-base"]
@@ -220,7 +136,7 @@ def test_a_damaged_layer_in_the_cache_is_made_anew(world: World, damage: str) ->
     assert second[Architecture.ARM64].layers["10-base"].read_bytes() == data
 
 
-def test_an_architecture_without_a_wheel_stops_everything_before_anything_is_built(world: World) -> None:
+def test_an_architecture_without_a_wheel_stops_everything_before_anything_is_built(world: OfflineRuntime) -> None:
     world.add_wheel("oneside", Architecture.AMD64, b"x")
     world.lock()
     cache, teller = Cache(world.root / "cache"), Teller()
@@ -230,7 +146,7 @@ def test_an_architecture_without_a_wheel_stops_everything_before_anything_is_bui
     assert list((cache.root / "blobs/sha256").iterdir()) == []
 
 
-def test_a_wheel_with_another_machines_code_is_refused(world: World) -> None:
+def test_a_wheel_with_another_machines_code_is_refused(world: OfflineRuntime) -> None:
     world.add_wheel("wrong", Architecture.ARM64, shared_object("EM_X86_64"))
     world.add_wheel("wrong", Architecture.AMD64, shared_object("EM_X86_64"))
     world.lock()
@@ -240,7 +156,7 @@ def test_a_wheel_with_another_machines_code_is_refused(world: World) -> None:
         world.build(Cache(world.root / "cache"))
 
 
-def test_a_wheel_that_needs_a_library_the_base_lacks_is_refused(world: World) -> None:
+def test_a_wheel_that_needs_a_library_the_base_lacks_is_refused(world: OfflineRuntime) -> None:
     for architecture in BOTH:
         world.add_wheel("omp", architecture, shared_object(MACHINES[architecture], needed=["libgomp.so.1"]))
     world.lock()
@@ -248,7 +164,7 @@ def test_a_wheel_that_needs_a_library_the_base_lacks_is_refused(world: World) ->
         world.build(Cache(world.root / "cache"))
 
 
-def test_the_record_names_every_file_that_went_in(world: World) -> None:
+def test_the_record_names_every_file_that_went_in(world: OfflineRuntime) -> None:
     built = world.build(Cache(world.root / "cache"))[Architecture.ARM64]
     assert BuildRecord.parse(built.record.to_json()) == built.record
     assert [(item.kind, item.name, item.version, item.layer) for item in built.record.ingredients] == [
@@ -260,7 +176,7 @@ def test_the_record_names_every_file_that_went_in(world: World) -> None:
     assert built.record.ingredients[2].digest == Digest.of_file(wheel)
 
 
-def test_the_layout_is_one_that_the_specification_describes(world: World) -> None:
+def test_the_layout_is_one_that_the_specification_describes(world: OfflineRuntime) -> None:
     built = world.build(Cache(world.root / "cache"))[Architecture.ARM64]
     folder = world.root / "layout"
     layout.write(built.image, built.layers, folder)
@@ -273,7 +189,7 @@ def test_the_layout_is_one_that_the_specification_describes(world: World) -> Non
     assert all(Digest.of_file(folder / "blobs/sha256" / name).hex == name for name in blobs)
 
 
-def test_a_python_that_does_not_run_here_is_an_error_and_leaves_no_layer(world: World) -> None:
+def test_a_python_that_does_not_run_here_is_an_error_and_leaves_no_layer(world: OfflineRuntime) -> None:
     (world.root / "server" / "src" / "server" / "__init__.py").write_text("x = 1\n")
     cache = Cache(world.root / "cache")
     with pytest.raises(BytecodeError, match=r"the base's own Python does not run here: its packages do not hold it"):

@@ -29,8 +29,7 @@ def package(name: str, version: str = "1", depends: tuple[str, ...] = ()) -> Pac
         architecture="arm64",
         source=name,
         depends=depends,
-        file=f"{name}.deb",
-        uri="copy:/x",
+        path=f"pool/{name}.deb",
         digest=Digest.of(name.encode()),
         size=1,
     )
@@ -157,7 +156,7 @@ def test_a_package_is_read_merged_and_with_its_licences(tmp_path: Path) -> None:
 def test_a_file_that_is_no_package_is_refused(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "x.deb"
     file.write_bytes(content)
-    with pytest.raises(DebError, match=r"x.deb cannot be unpacked: "):
+    with pytest.raises(DebError, match=r"x_1_arm64.deb cannot be unpacked: "):
         unpack(file, tmp_path)
 
 

@@ -49,6 +49,13 @@ def test_a_declaration_is_read_with_its_project(tmp_path: Path) -> None:
     assert found.project.formats == (ModelFormat.ONNX,)
     assert found.project.environment == (("A", "1"), ("B", "2"))
     assert found.project.prune == ("x/{a,b}",)
+    assert found.differences == {}
+
+
+def test_reasons_for_different_versions_are_read_by_package(tmp_path: Path) -> None:
+    yaml = YAML + "  differences: {libc6: rebuilt, libstdc++6: because}\n"
+    found = runtimes.read_runtime(write(tmp_path, yaml=yaml))
+    assert found.differences == {"libc6": "rebuilt", "libstdc++6": "because"}
 
 
 EXTRAS = """
@@ -101,6 +108,8 @@ def test_an_extra_that_cannot_be_built_in_is_refused(extras: str, message: str, 
         ("name: onnx", "name: onnx\narchitectures: [arm64, arm64]", "names none, or one twice"),
         ("base:\n", "base:\n  prune: ['a/{b']\n", "base.prune: 'a/{b' has a brace that is not closed"),
         ("name: onnx", "name: onnx\nflavour: mild", "unknown key 'flavour'"),
+        ("base:\n", "base:\n  differences: [libc6]\n", "base.differences: is not a mapping"),
+        ("base:\n", "base:\n  differences: {libc6: ''}\n", "base.differences: libc6 has no reason"),
     ],
 )
 def test_what_cannot_be_built_is_refused_with_its_place(old: str, new: str, message: str, tmp_path: Path) -> None:
