@@ -159,6 +159,8 @@ def sandboxed(worker: list[str]) -> list[str]:
         *("--unshare-user", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run", "--chdir", "/"),
         *("--clearenv", "--setenv", "TMPDIR", "/dev/shm", "--setenv", "OPENBLAS_NUM_THREADS", "1"),  # noqa: S108  # its own
+        # Converters write what they keep in sets in the order of its hashes.
+        *("--setenv", "PYTHONHASHSEED", "0"),
         *worker,
     ]
 
