@@ -1,8 +1,8 @@
 """What an ONNX file says of itself, and ONNX Runtime's answers to golden samples.
 
-The only caller of onnx and ONNX Runtime. An ONNX model must pass onnx's own checker, hold all its weights in the one
-file, and have tensors for all inputs and outputs, with datatypes of the Open Inference Protocol and a known number of
-dimensions.
+An ONNX model must pass onnx's own checker, hold all its weights in the one file, and have tensors for all inputs and
+outputs, with datatypes of the Open Inference Protocol and a known number of dimensions. Large weights are never held in
+memory (`onnxgraph`): the checker does without them, and ONNX Runtime maps them from the model's file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from snapedge_hooks.samples import Tensor
 
+from . import onnxgraph
 from .modelfile import ModelRefusedError
 from .signature import FREE, Signature, TensorSpec
 
@@ -30,6 +31,7 @@ _NUMPY_NAMES = {
     "BYTES": "object",
     **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
 }
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _OPSET_LIMIT = re.compile(r"[Oo]pset (\d+) is under development.*?till opset (\d+)", re.DOTALL)
 _UNKNOWN_OPSET = re.compile(r"support for domain (\S+) is till opset (\d+)")
 
@@ -40,10 +42,11 @@ def read_onnx(path: Path) -> tuple[tuple[tuple[str, int], ...], Signature]:
     Raises:
         ModelRefusedError: it is none, or one that cannot be served.
     """
-    model = _load_model(path)
+    graph = _read_graph(path)
+    model = _load_model(path, graph)
     # Before the checker, whose words for the same are its own.
     signature = _signature(path.name, model)
-    _check(path)
+    _check(path.name, graph.checkable() if graph.apart else model)
     return tuple(sorted((entry.domain, entry.version) for entry in model.opset_import)), signature
 
 
@@ -82,18 +85,29 @@ class OnnxSession:
         del self._session
 
 
-def _load_model(path: Path) -> onnx.ModelProto:
+def _read_graph(path: Path) -> onnxgraph.GraphFile:
+    try:
+        # Where a link leads: ONNX Runtime maps no weights through one.
+        return onnxgraph.read(path.resolve())
+    except onnxgraph.NotProtobufError as error:
+        raise _not_onnx(path) from error
+
+
+def _not_onnx(path: Path) -> ModelRefusedError:
+    return ModelRefusedError(path.name, "is no ONNX model", resolution="export the model to ONNX")
+
+
+def _load_model(path: Path, graph: onnxgraph.GraphFile) -> onnx.ModelProto:
     # Imported here: it takes a third of a second that a build with nothing to do need not pay.
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # its stubs are a package of their own
 
-    not_onnx = ModelRefusedError(path.name, "is no ONNX model", resolution="export the model to ONNX")
     try:
-        model = onnx.load(path, load_external_data=False)
+        model: onnx.ModelProto = onnx.ModelProto.FromString(graph.data)
     except DecodeError as error:
-        raise not_onnx from error
+        raise _not_onnx(path) from error
     if not model.ir_version or not model.opset_import or not model.graph.output:
-        raise not_onnx
+        raise _not_onnx(path)
     outside = next((tensor.name for tensor in _tensors(model.graph) if tensor.data_location == tensor.EXTERNAL), None)
     if outside is not None:
         raise ModelRefusedError(
@@ -104,15 +118,15 @@ def _load_model(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _check(path: Path) -> None:
+def _check(file: str, model: onnx.ModelProto) -> None:
     import onnx.checker
 
     try:
-        onnx.checker.check_model(str(path), full_check=False)
+        onnx.checker.check_model(model, full_check=False)
     except onnx.checker.ValidationError as error:
         lines = str(error).strip().splitlines()
         raise ModelRefusedError(
-            path.name,
+            file,
             f"does not pass onnx's checker: {lines[0] if lines else 'no reason given'}",
             details=str(error),
             resolution="export the model again, with a released opset",
@@ -209,8 +223,15 @@ def _load_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
+    graph = _read_graph(path)
+    source: Path | bytes = path
+    if graph.apart:
+        source = graph.referring()
+        options.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.path.parent))
+        # Else every matrix is copied into an order that is quicker to multiply by: for a few samples it is not.
+        options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        return onnxruntime.InferenceSession(path, sess_options=options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(source, sess_options=options, providers=["CPUExecutionProvider"])
     except (
         state.Fail,
         state.InvalidArgument,

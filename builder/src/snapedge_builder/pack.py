@@ -17,6 +17,8 @@ from .snaptree import EXCLUDED_ANYWHERE, EXCLUDED_AT_TOP
 
 MINIMUM_SNAP_BYTES = 16384
 """snapd pads smaller files, since some of its readers map that much."""
+MEMORY_MEGABYTES = 256
+"""What mksquashfs may hold; by itself it takes a quarter of the machine. The bytes do not depend on it."""
 SOURCE_DATE_EPOCH = 0
 _OPTIONS = ("-noappend", "-comp", "xz", "-no-fragments", "-no-progress", "-wildcards")
 _OWNERS = ("-all-root", "-no-xattrs")
@@ -69,7 +71,7 @@ def pack(tree: Path, snap: Path, *, processors: int) -> None:
         partial.unlink(missing_ok=True)
         command = ["mksquashfs", ".", str(partial.absolute()), *_OPTIONS, "-ef", str(excludes.absolute()), *_OWNERS]
         done = processes.run(
-            [*command, "-processors", str(processors)],
+            [*command, "-processors", str(processors), "-mem", f"{MEMORY_MEGABYTES}M"],
             package=_PACKAGE,
             seconds=_TIMEOUT_SECONDS,
             environment={"SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH)},
