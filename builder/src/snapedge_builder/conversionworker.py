@@ -122,6 +122,8 @@ def _canonical(model: Any) -> bytes:
         dimensions = value.type.tensor_type.shape.dim
         if dimensions:
             dimensions[0].Clear()
+    # Converters gather these in a set, whose order is another in each process.
+    model.opset_import.sort(key=lambda entry: entry.domain)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 
