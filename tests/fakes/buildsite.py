@@ -14,7 +14,7 @@ from snapedge_builder import runtimes
 from snapedge_builder.cache import Cache
 from snapedge_builder.contents import BuiltLayers
 from snapedge_builder.progress import Progress
-from snapedge_builder.runtimes import RuntimeDeclaration
+from snapedge_builder.runtimes import AnyRuntime
 from snapedge_builder.sbom import Component
 from snapedge_hooks.images import EPOCH, ImageLayer, RuntimeImage
 from snapedge_hooks.vocabulary import Architecture, Digest
@@ -115,11 +115,11 @@ class TinyRuntimes:
     ready: dict[Architecture, BuiltLayers] = field(default_factory=dict)
     builds: list[Architecture] = field(default_factory=list)
 
-    def find(self, declaration: RuntimeDeclaration, architecture: Architecture) -> BuiltLayers | None:
+    def find(self, declaration: AnyRuntime, architecture: Architecture) -> BuiltLayers | None:
         """What was built before."""
         return self.ready.get(architecture)
 
-    def build(self, declaration: RuntimeDeclaration, architecture: Architecture, progress: Progress) -> BuiltLayers:
+    def build(self, declaration: AnyRuntime, architecture: Architecture, progress: Progress) -> BuiltLayers:
         """Make it."""
         progress.start(f"base layers {architecture}")
         self.builds.append(architecture)

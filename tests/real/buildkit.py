@@ -24,6 +24,11 @@ class BuildKit:
         rig.run("buildx", "emulation", "on" if on else "off")
 
     @property
+    def made_docker(self) -> bool:
+        """Whether this machine has no `docker` command but the one that the rig made."""
+        return (rig.STATE / "buildx" / "bin" / "docker").exists()
+
+    @property
     def environment(self) -> dict[str, str]:
         """What makes `docker buildx` find the plugin and the builder."""
         words = shlex.split(rig.run("buildx", "env"))

@@ -29,6 +29,7 @@ from snapedge_builder.wheels import IndexAwayError
 from snapedge_hooks.vocabulary import Architecture, Digest
 
 from ..fakes.buildsite import tripler
+from . import imageroot
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 RUNTIME = Path(__file__).parents[2] / "snaps" / "runtime-onnx"
@@ -59,41 +60,12 @@ def root(built: dict[Architecture, BuiltRuntime], tmp_path_factory: pytest.TempP
     """The root file system of this host's architecture."""
     folder = tmp_path_factory.mktemp("root")
     runtime = built[read_host().architecture]
-    for layer in runtime.image.layers:
-        with tarfile.open(runtime.layers[layer.name]) as archive:
-            archive.extractall(folder, filter="fully_trusted")
+    imageroot.unpack(runtime, folder)
     yield folder
     shutil.rmtree(folder)
 
 
-def inside(root: Path, runtime: BuiltRuntime, *command: str) -> list[str]:
-    """The command line that runs a command in the image, as its config says."""
-    settings = runtime.image.config["config"]
-    environment = [part for pair in settings["Env"] for part in ("--setenv", *pair.split("=", 1))]
-    return [
-        *(
-            "bwrap",
-            "--unshare-user",
-            "--unshare-pid",
-            "--die-with-parent",
-            "--clearenv",
-            "--uid",
-            "65532",
-            "--gid",
-            "65532",
-        ),
-        *("--ro-bind", str(root), "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),
-        *environment,
-        *(command or settings["Entrypoint"]),
-    ]
-
-
-def can_run() -> bool:
-    probe = ["bwrap", "--unshare-user", "--ro-bind", "/", "/", "true"]
-    return shutil.which("bwrap") is not None and subprocess.run(probe, capture_output=True, check=False).returncode == 0
-
-
-needs_bwrap = pytest.mark.skipif(not can_run(), reason="bubblewrap does not run here")
+needs_bwrap = pytest.mark.skipif(not imageroot.can_run(), reason="bubblewrap does not run here")
 
 
 def test_both_images_follow_from_their_inputs_alone(built: dict[Architecture, BuiltRuntime], tmp_path: Path) -> None:
@@ -156,7 +128,7 @@ def test_the_image_imports_what_it_serves_with_from_byte_code(
         "print(plain)"
     )
     done = subprocess.run(
-        inside(root, runtime, "/usr/bin/python3", "-P", "-c", code),
+        imageroot.inside(root, runtime, "/usr/bin/python3", "-P", "-c", code),
         capture_output=True,
         text=True,
         timeout=60,
@@ -169,7 +141,7 @@ def test_the_image_imports_what_it_serves_with_from_byte_code(
 @needs_bwrap
 def test_the_server_in_the_image_says_how_it_is_used(root: Path, built: dict[Architecture, BuiltRuntime]) -> None:
     runtime = built[read_host().architecture]
-    command = inside(root, runtime, *runtime.image.config["config"]["Entrypoint"], "--help")
+    command = imageroot.inside(root, runtime, *runtime.image.config["config"]["Entrypoint"], "--help")
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "--model-dir" in done.stdout
@@ -225,7 +197,7 @@ def test_a_second_model_needs_nothing_but_its_file(
         port = probe.getsockname()[1]
     runtime = built[host]
     start = [*runtime.image.config["config"]["Entrypoint"], "--bind", "127.0.0.1", "--http-port", str(port)]
-    command = inside(root, runtime, *start)
+    command = imageroot.inside(root, runtime, *start)
     at = command.index("--proc")
     models = ["--ro-bind", str(tmp_path / "layer" / "mnt" / "models"), "/mnt/models"]
     answer = served_prediction([*command[:at], *models, *command[at:]], port, "second-model", 4.0)

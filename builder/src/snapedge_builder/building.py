@@ -14,7 +14,7 @@ from snapedge_hooks.vocabulary import Architecture
 
 from . import buildrecord, declaration, executor, modelfile, observation, plan, preparation, runtimes
 from .buildrecord import BuildRecord
-from .buildsettings import Backend
+from .buildsettings import Backend, DockerfileSettings
 from .cache import Cache
 from .declaration import ModelDeclaration
 from .errors import BuilderError
@@ -23,7 +23,7 @@ from .observation import ModelObservation, RuntimeObservation, RuntimeSource
 from .packed import PackedSnap, replace_file
 from .plan import ActionKind, BuildPlan
 from .progress import Progress, Silence
-from .runtimes import RuntimeDeclaration
+from .runtimes import AnyRuntime, DockerfileRuntime
 
 
 class NotAProjectError(BuilderError):
@@ -56,6 +56,18 @@ class RuntimeFolderMissingError(BuilderError):
         super().__init__(
             f"runtime {name}: there is no {folder}/{runtimes.FILE_NAME}",
             resolution="name the runtime's folder with --runtime",
+        )
+
+
+class TwoRuntimesError(BuilderError):
+    """A model with an image of its own was to be put on a runtime."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} has an image of its own (build.dockerfile), and a runtime was named",
+            resolution="leave out --runtime, or the Dockerfile",
         )
 
 
@@ -183,26 +195,47 @@ def _observe(
         architectures = _selected(request.architectures, model.architectures)
         return observation.observe_model(model, runtime, architectures, cache=cache, source=source, output=output)
     if (folder / runtimes.FILE_NAME).is_file():
-        runtime = runtimes.read_runtime(folder)
+        runtime = runtimes.read_any(folder)
         architectures = _selected(request.architectures, runtime.architectures)
         return observation.observe_runtime(runtime, architectures, cache=cache, source=source, output=output)
     raise NotAProjectError(request.folder)
 
 
-def runtime_for(model: ModelDeclaration, folder: Path | None) -> RuntimeDeclaration:
+def runtime_for(model: ModelDeclaration, folder: Path | None) -> AnyRuntime:
     """The runtime that a model is to be built on.
 
     Raises:
         RuntimeFolderMissingError: it is not where it should be.
+        TwoRuntimesError: the model has an image of its own, and a runtime was named all the same.
         DeclarationError: its declaration is wrong.
     """
+    if model.build.dockerfile is not None:
+        if folder is not None:
+            raise TwoRuntimesError(model.name)
+        return _own_runtime(model, model.build.dockerfile)
     # A runtime is named as the model format that it serves, unless somebody makes another.
     name = model.runtime.name or str(modelfile.format_of(model.model_path))
     found = folder.absolute() if folder is not None else model.folder.parent / f"runtime-{name}"
     if not (found / runtimes.FILE_NAME).is_file():
         raise RuntimeFolderMissingError(name, found)
-    runtime = runtimes.read_runtime(found)
-    return runtime if model.build.backend is Backend.AUTO else replace(runtime, build=model.build)
+    runtime = runtimes.read_any(found)
+    if model.build.backend is Backend.AUTO or isinstance(runtime, DockerfileRuntime):
+        return runtime
+    return replace(runtime, build=model.build)
+
+
+def _own_runtime(model: ModelDeclaration, dockerfile: DockerfileSettings) -> DockerfileRuntime:
+    """The runtime of a model that brings its own image: called as the model, and as old."""
+    return DockerfileRuntime(
+        folder=model.folder,
+        name=str(model.name),
+        version=model.version,
+        interface=model.runtime.interface,
+        formats=(modelfile.format_of(model.model_path),),
+        architectures=model.architectures,
+        build=model.build,
+        dockerfile=dockerfile,
+    )
 
 
 def _plan(seen: ModelObservation | RuntimeObservation) -> BuildPlan:
@@ -226,6 +259,7 @@ def _warnings(seen: ModelObservation | RuntimeObservation, built: BuiltSnaps) ->
             f"this model answers {wrong} of {built.proof.samples} golden samples WRONGLY and was built all the same; "
             "with gate strict, devices will refuse it"
         )
+    found.extend(dict.fromkeys(warning for runtime in built.runtimes.values() for warning in runtime.warnings))
     if isinstance(seen, ModelObservation):
         if seen.samples is None:
             found.append("there are no golden samples and the gate is none: nothing will prove this model anywhere")

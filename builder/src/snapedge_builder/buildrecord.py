@@ -21,7 +21,7 @@ from .executor import BuiltSnaps
 from .observation import ModelObservation, RuntimeObservation
 from .packed import PackedSnap
 from .proof import Proof
-from .runtimes import RuntimeDeclaration
+from .runtimes import AnyRuntime, DockerfileRuntime
 
 FORMAT = 1
 
@@ -96,20 +96,30 @@ def _prepared(said: ModelDeclaration) -> dict[str, Any] | None:
 def of_runtime(seen: RuntimeObservation, built: BuiltSnaps) -> BuildRecord:
     """The record of a runtime's snaps."""
     said = seen.runtime
-    pins = said.folder / runtimes.PINS_NAME
     body = {
         "kind": "runtime",
         "inputs": {
             "declaration": Digest.of_file(said.folder / runtimes.FILE_NAME),
-            "lock": Digest.of_file(said.project.lock),
-            "pins": Digest.of_file(pins) if pins.is_file() else None,
+            **_recipe(said),
         },
     }
     return _record(built.snaps[0].content.name, said.version, body, built)
 
 
-def runtime_differences(runtime: RuntimeDeclaration, form: ModelFormat) -> Iterable[str]:
+def _recipe(runtime: AnyRuntime) -> dict[str, Any]:
+    if isinstance(runtime, DockerfileRuntime):
+        return {"dockerfile": Digest.of_file(runtime.dockerfile.file)}
+    pins = runtime.folder / runtimes.PINS_NAME
+    return {
+        "lock": Digest.of_file(runtime.project.lock),
+        "pins": Digest.of_file(pins) if pins.is_file() else None,
+    }
+
+
+def runtime_differences(runtime: AnyRuntime, form: ModelFormat) -> Iterable[str]:
     """What makes a proof on this host say less than it seems: another version of the library than the image's."""
+    if isinstance(runtime, DockerfileRuntime):
+        return
     package = proof.ENGINES[form]
     locked = runtimes.locked_version(runtime.project, package)
     if locked is not None and locked != proof.engine_version(form):

@@ -31,6 +31,7 @@ from snapedge_hooks.vocabulary import Architecture
 from . import processes
 from .errors import BuilderError
 from .processes import Outcome
+from .progress import Progress, Silence
 
 VARIABLE = "SNAPEDGE_BUILDX"
 _DEFAULT = "docker buildx"
@@ -38,7 +39,8 @@ _PACKAGE = "docker with the buildx plugin, or name the command in SNAPEDGE_BUILD
 _BUILD_SECONDS = 4 * 3600.0
 _ASK_SECONDS = 120.0
 _OUTPUT = ("type=oci", "tar=false", "rewrite-timestamp=true", "compression=uncompressed", "force-compression=true")
-_NO_PLUGIN = ("unknown command: docker buildx", "'buildx' is not a docker command", "unknown shorthand flag")
+_NO_PLUGIN = ("unknown command: docker buildx", "'buildx' is not a docker command", "'docker --help'")
+"""What docker says by itself; the plugin would name `docker buildx --help`."""
 _AWAY = (
     "Cannot connect to the Docker daemon",
     "failed to connect to the docker API",
@@ -54,11 +56,13 @@ _AWAY = (
 _UNFIT = re.compile(r"OCI exporter is not supported|driver doesn't support these exporters|exporter .* not supported")
 _PLACE = re.compile(r"^([^\s:][^:\n]*):(\d+)$", re.MULTILINE)
 _STEP = re.compile(r"^ > (\[.*):\n((?:(?!------$).*\n)*)------$", re.MULTILINE)
+_BEGUN = re.compile(r"#\d+ \[(?!internal\])([^]]*)\] ")
 _PRINTED = re.compile(r"^\d+\.\d+ ?(.*)$", re.MULTILINE)
 _STATUS = re.compile(r"did not complete successfully: (exit code: \d+)")
 _PLATFORM = re.compile(r"linux/(amd64|arm64)\b")
 _METADATA = "[internal] load metadata for "
 _NOISE = re.compile(r"failed to (?:build|solve|compute cache key|calculate checksum of ref \S+): ")
+_CRASHED = "exit code: 139"
 _FOREIGN = "exec format error"
 
 
@@ -129,7 +133,9 @@ class StepFailedError(BuildxError):
             self,
             f"{place}: {step} failed: {reason}",
             details="\n".join([printed, messages.strip()]).strip(),
-            resolution="see what the step printed, and correct the Dockerfile or what it needs",
+            resolution="see what the step printed, and correct the Dockerfile or what it needs"
+            if _CRASHED not in messages
+            else "a program crashed; under QEMU older than 10 that is what importing onnxruntime for arm64 does",
         )
 
 
@@ -174,6 +180,7 @@ class Order:
         arguments: build arguments, which are no secrets: they stay in the image's history.
         secrets: what steps mount, by id; each `src=<file>` or `env=<variable>`, never a value.
         contexts: further contexts by name, as `--build-context` takes them.
+        pull: whether registries are asked anew for the images it builds on.
     """
 
     architecture: Architecture
@@ -183,6 +190,7 @@ class Order:
     arguments: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     contexts: Mapping[str, str] = field(default_factory=dict)
+    pull: bool = False
 
 
 class Buildx:
@@ -213,19 +221,34 @@ class Buildx:
             )
         return Architecture.parse(found[1])
 
-    def build(self, order: Order, destination: Path) -> None:
+    def build(self, order: Order, destination: Path, *, progress: Progress | None = None, task: str = "") -> None:
         """Build the image; `destination` becomes a folder with its OCI layout, layers uncompressed.
+
+        Args:
+            order: what is built.
+            destination: must not be there yet.
+            progress: is told each step when it begins.
+            task: that the steps are of.
 
         Raises:
             BuildxError: as drawn at the top of this module.
             ToolMissingError: the command is not installed.
             ToolTimeoutError: it took more than four hours.
         """
-        done = self._run(
+        tell = progress or Silence()
+
+        def hear(line: str) -> None:
+            step = _BEGUN.match(line)
+            if step:
+                tell.advance(task, f"step {step[1]}")
+
+        done = processes.follow(
             [
+                *self.command,
                 *("build", "--progress=plain", "--provenance=false", "--sbom=false"),
                 f"--platform={order.architecture.oci_platform}",
                 f"--file={order.dockerfile}",
+                *(["--pull"] if order.pull else []),
                 *([f"--target={order.target}"] if order.target else []),
                 *(f"--build-arg={name}={value}" for name, value in sorted(order.arguments.items())),
                 "--build-arg=SOURCE_DATE_EPOCH=0",
@@ -234,7 +257,9 @@ class Buildx:
                 f"--output={_fields(*_OUTPUT, f'dest={destination}')}",
                 str(order.context),
             ],
+            package=_PACKAGE,
             seconds=_BUILD_SECONDS,
+            hear=hear,
         )
         if done.status:
             raise self._build_failure(order, done)

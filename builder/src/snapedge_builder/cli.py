@@ -165,7 +165,7 @@ def build(
 
     A runtime's image is composed here, or built by `docker buildx` where the file says `build: {backend: buildx}`: by
     the builder in use, or the one that BUILDX_BUILDER names. SNAPEDGE_BUILDX is another command to call than
-    `docker buildx`. The image is the same.
+    `docker buildx`. The image is the same. With `build: {dockerfile: FILE}` it is one of your own.
     """
     from . import building, cache, presentation, runtimesource
 

@@ -33,7 +33,7 @@ from .cache import Cache
 from .hosts import Host
 from .parts import BuiltRuntime, Part, Workshop, app_part, app_tree, assemble, base_part, image_settings, wheels_part
 from .progress import Progress, Silence
-from .resolution import Resolution, resolve_all
+from .resolution import BaseResolution, Resolution, resolve_all
 from .rootfs import Base
 from .runtimes import RuntimeDeclaration
 
@@ -53,7 +53,7 @@ def runtime_key(resolution: Resolution) -> Digest:
         declaration.interface,
         declaration.project.module,
         [list(pair) for pair in declaration.project.environment],
-        _base_key(resolution),
+        _base_key(resolution.base),
         _wheels_key(resolution),
         _app_key(resolution),
     )
@@ -66,17 +66,18 @@ def build(resolution: Resolution, workshop: Workshop, *, progress: Progress | No
         BuilderError: something cannot be fetched, breaks a gate, or cannot be written; nothing half-made is left.
     """
     tell, cache = progress or Silence(), workshop.cache
-    parts = [
+    base = build_base(resolution.base, workshop, progress=progress)
+    others = [
         _part(cache, kind, key, tell, resolution.architecture, functools.partial(make, resolution, workshop))
         for kind, key, make in (
-            ("base", _base_key(resolution), _build_base),
             ("site", _wheels_key(resolution), _build_wheels),
             ("app", _app_key(resolution), _build_app),
         )
     ]
     return assemble(
-        resolution,
-        parts,
+        resolution.declaration,
+        resolution.architecture,
+        [base, *others],
         image_settings(resolution.declaration.project),
         inputs=runtime_key(resolution),
         cache=cache,
@@ -119,7 +120,9 @@ def build_runtimes(
     # The pool is left first: a thread still at work when another failed has its scratch to the end.
     threads = len(resolutions) or 1
     with cache.scratch() as scratch, ThreadPoolExecutor(max_workers=threads, thread_name_prefix="build") as pool:
-        compiler = compiler_for(declaration, resolutions, building, scratch=scratch, cache=cache)
+        # One compiler for all of them: one suite, so one Python.
+        any_one = next(iter(resolutions.values()))
+        compiler = compiler_for(any_one.base, building, scratch=scratch, cache=cache)
         workshop = Workshop(host=building, compiler=compiler, cache=cache)
 
         def build_one(resolution: Resolution) -> BuiltRuntime:
@@ -128,42 +131,42 @@ def build_runtimes(
         return dict(zip(resolutions, pool.map(build_one, resolutions.values()), strict=True))
 
 
-def compiler_for(
-    declaration: RuntimeDeclaration,
-    resolutions: Mapping[Architecture, Resolution],
-    host: Host,
-    *,
-    scratch: Path,
-    cache: Cache,
-) -> Compiler:
-    """The compiler for all of them: one suite, so one Python."""
-    any_one = next(iter(resolutions.values()))
-    door = Apt(host.apt, suite=declaration.suite, architecture=host.architecture, cache=cache, pinned=any_one.pinned)
-    return Compiler(any_one.interpreter, any_one.platform.python, fetch=door.fetch, scratch=scratch, cache=cache)
+def compiler_for(base: BaseResolution, host: Host, *, scratch: Path, cache: Cache) -> Compiler:
+    """The compiler of a base's byte code."""
+    door = Apt(host.apt, suite=base.suite, architecture=host.architecture, cache=cache, pinned=base.pinned)
+    return Compiler(base.interpreter, base.platform.python, fetch=door.fetch, scratch=scratch, cache=cache)
 
 
-def _build_base(resolution: Resolution, workshop: Workshop) -> Part:
-    with workshop.cache.scratch() as scratch:
-        return base_part(resolution, read_base(resolution, workshop, scratch=scratch), workshop, scratch=scratch)
+def build_base(base: BaseResolution, workshop: Workshop, *, progress: Progress | None = None) -> Part:
+    """The layer of a base, from the cache where its inputs did not change.
+
+    Raises:
+        BuilderError: a package cannot be fetched, breaks a gate, or the layer cannot be written.
+    """
+
+    def make() -> Part:
+        with workshop.cache.scratch() as scratch:
+            return base_part(base, read_base(base, workshop, scratch=scratch), workshop, scratch=scratch)
+
+    return _part(workshop.cache, "base", _base_key(base), progress or Silence(), base.architecture, make)
 
 
-def read_base(resolution: Resolution, workshop: Workshop, *, scratch: Path) -> Base:
+def read_base(base: BaseResolution, workshop: Workshop, *, scratch: Path) -> Base:
     """The base of the resolved packages, unpacked below `scratch`, which must outlive it."""
     cache = workshop.cache
-    declaration = resolution.declaration
     door = Apt(
         workshop.host.apt,
-        suite=declaration.suite,
-        architecture=resolution.architecture,
+        suite=base.suite,
+        architecture=base.architecture,
         cache=cache,
-        pinned=resolution.pinned,
+        pinned=base.pinned,
     )
-    useful = rootfs.useful(resolution.packages, named=declaration.packages)
+    useful = rootfs.useful(base.packages, named=base.named)
     door.fetch(useful)
     return rootfs.assemble(
         [debs.unpack(package, cache.blob_path(package.digest), scratch=scratch, cache=cache) for package in useful],
-        named=declaration.packages,
-        prune=declaration.prune,
+        named=base.named,
+        prune=base.prune,
     )
 
 
@@ -212,16 +215,15 @@ def _part(
         )
 
 
-def _base_key(resolution: Resolution) -> Digest:
-    declaration = resolution.declaration
+def _base_key(base: BaseResolution) -> Digest:
     return _hash(
         "base",
         _recipe(),
-        _interpreter_versions(resolution),
-        str(resolution.architecture),
-        list(declaration.packages),
-        list(declaration.prune),
-        [[package.name, package.version, package.source, package.digest] for package in resolution.packages],
+        _interpreter_versions(base),
+        str(base.architecture),
+        list(base.named),
+        list(base.prune),
+        [[package.name, package.version, package.source, package.digest] for package in base.packages],
     )
 
 
@@ -230,7 +232,7 @@ def _wheels_key(resolution: Resolution) -> Digest:
     return _hash(
         "site",
         _recipe(),
-        _interpreter_versions(resolution),
+        _interpreter_versions(resolution.base),
         str(resolution.architecture),
         list(platform.glibc),
         list(platform.python),
@@ -242,12 +244,12 @@ def _wheels_key(resolution: Resolution) -> Digest:
 def _app_key(resolution: Resolution) -> Digest:
     tree = app_tree(resolution.declaration.project)
     files = [[path, file.executable, Digest.of(file.read())] for path, file in tree.files()]
-    return _hash("app", _recipe(), _interpreter_versions(resolution), list(resolution.platform.python), files)
+    return _hash("app", _recipe(), _interpreter_versions(resolution.base), list(resolution.platform.python), files)
 
 
-def _interpreter_versions(resolution: Resolution) -> list[list[str]]:
+def _interpreter_versions(base: BaseResolution) -> list[list[str]]:
     """What decides the byte code: the compiler's version, on whatever host it runs."""
-    return [[package.source, package.version] for package in resolution.interpreter if "python" in package.name]
+    return [[package.source, package.version] for package in base.interpreter if "python" in package.name]
 
 
 @functools.cache

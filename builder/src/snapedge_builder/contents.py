@@ -56,11 +56,13 @@ class BuiltLayers:
         image: what runtime.json says.
         files: each layer's tar, by the layer's name.
         components: what is in it, for the bill of materials.
+        warnings: what a person should know of it.
     """
 
     image: RuntimeImage
     files: Mapping[str, Path]
     components: tuple[sbom.Component, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def runtime_snap_name(runtime: str) -> str:

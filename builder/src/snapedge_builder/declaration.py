@@ -147,8 +147,22 @@ def _declaration(top: Section, folder: Path) -> ModelDeclaration:
     samples_file = _relative(top, "samples", top.text("samples")) if _has_optional(top, "samples") else None
     service = _service(top.section("service"))
     image, gate, max_latency_ms = _delivery(top.section("delivery"))
-    build = buildsettings.read(top.section("build"))
+    build = buildsettings.read(top.section("build"), folder)
     top.done()
+    if build.dockerfile is not None and image is not ImageDelivery.FULL:
+        raise DeclarationError(
+            top.file,
+            None,
+            "build.dockerfile: the image of one model travels inside its snap",
+            resolution="write delivery: {image: full}, or make a runtime folder with the Dockerfile",
+        )
+    if build.dockerfile is not None and runtime.name is not None:
+        raise DeclarationError(
+            top.file,
+            None,
+            f"runtime.name: an image of one's own is called as its model, {name}",
+            resolution="leave runtime.name out",
+        )
     if samples_file is None and gate is not GateMode.NONE:
         raise DeclarationError(
             top.file,

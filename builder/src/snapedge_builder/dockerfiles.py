@@ -21,8 +21,6 @@ from typing import Any
 from . import rootfs, wheels
 from .patterns import extended_expression
 
-TOOLS = ("coreutils", "dash", "dpkg", "findutils", "tar", "unzip")
-"""Packages that the steps are run with."""
 TOOLS_TAR = "tools.tar"
 DEBS = "debs"
 FILES = "files"

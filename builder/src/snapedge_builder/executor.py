@@ -25,7 +25,7 @@ from .plan import ActionKind, BuildPlan
 from .prime import Assembler
 from .progress import Progress
 from .proof import Proof, SamplesFailedError
-from .runtimes import RuntimeDeclaration
+from .runtimes import AnyRuntime
 from .signature import check_samples
 
 
@@ -182,7 +182,7 @@ def _proved(seen: ModelObservation, model: ModelFacts, doors: Doors, *, ship_fai
 
 
 def _runtimes(
-    declaration: RuntimeDeclaration,
+    declaration: AnyRuntime,
     found: dict[Architecture, BuiltLayers | None],
     plan: BuildPlan,
     doors: Doors,

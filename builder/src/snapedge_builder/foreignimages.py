@@ -35,6 +35,7 @@ _SETTINGS = (
     *("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal"),
     *("Healthcheck", "Shell"),
 )
+_REMEDY = "have no step of the Dockerfile make it"
 _TIMED_BYTECODE = 16
 """Length of a .pyc header; its flags are the second word, 0 where the source's time is what counts (PEP 552)."""
 
@@ -192,7 +193,7 @@ def _node(member: tarfile.TarInfo, name: str, path: Path, tree: Tree, origin: st
         if isinstance(earlier, File | Link):
             return earlier
         raise TreeError(origin, name, f"is a hard link to {member.linkname!r}, which is not before it")
-    raise TreeError(origin, name, "is a device, a pipe or a sparse file", resolution="have no step make one")
+    raise TreeError(origin, name, "is a device, a pipe or a sparse file", resolution=_REMEDY)
 
 
 def _remove(nodes: dict[str, Node], name: str, *, below_only: bool = False) -> None:
@@ -210,7 +211,7 @@ def _check_parents(nodes: Mapping[str, Node], layer: _Layer, origin: str) -> Non
     for name in layer.tree.entries:
         for parent in _parents(name):
             if parent in nodes and not isinstance(nodes[parent], Directory):
-                raise TreeError(origin, name, f"lies below {parent!r}, which is no directory")
+                raise TreeError(origin, name, f"lies below {parent!r}, which is no directory", resolution=_REMEDY)
 
 
 def _parents(name: str) -> Iterator[str]:

@@ -32,6 +32,8 @@ from .trees import Directory, File, Link, Tree, link_destination
 
 _SCRIPT_HOMES = ("/usr/", "/bin/", "/sbin/")
 _EXTENSION = re.compile(r"\.cpython-(\d)(\d+)[a-z]*-[^./]+\.so\Z")
+_C_LIBRARY = re.compile(r"libc\.so\.6|libc-2\.\d+\.so")
+_GLIBC_NAME = re.compile(rb"GLIBC_(\d+)\.(\d+)\b")
 _NEVER_FILES = ("linux-vdso.so.1", "linux-gate.so.1")
 
 
@@ -101,7 +103,7 @@ def check_layer(tree: Tree, platform: Platform, *, layer: str) -> Linkage:
             case File():
                 breaches += _file_breaches(path, node, platform)
                 if elf.is_elf(node):
-                    found = _check_elf(path, node, platform, breaches)
+                    found = _check_elf(path, node, platform.architecture, platform.glibc, breaches)
                     if found is not None and found.dynamic:
                         offered |= {path.rpartition("/")[2], found.soname} - {""}
                         wanted |= {name: path for name in found.needed if name not in wanted}
@@ -116,28 +118,95 @@ def check_linkage(linkages: Iterable[Linkage], *, image: str, architecture: Arch
     Raises:
         GateError: something needs a library that is not there.
     """
+    missing = _missing(linkages)
+    if missing:
+        raise GateError(image, architecture, missing)
+
+
+def check_own(layers: Mapping[str, Tree], architecture: Architecture) -> tuple[str, ...]:
+    """Hold an image of its author's own to the rules without which it cannot run, and tell what else is odd.
+
+    Rule 1 is held, with the image's own GLIBC. A breach of rules 2 and 4 is told: what runs may not need the library,
+    and our writer clears every mode that rule 4 is about.
+
+    Args:
+        layers: the trees of its layers, by name; no path stands in two of them.
+        architecture: of the image.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        GateError: a file is for another machine, or asks for a newer GLIBC than there is.
+    """
+    glibc = _own_glibc(layers.values())
+    linkages: list[Linkage] = []
+    told: list[str] = []
+    for name, tree in layers.items():
+        breaches: list[str] = []
+        offered: set[str] = set()
+        wanted: dict[str, str] = {}
+        for path, node in sorted(tree.entries.items()):
+            if isinstance(node, Link):
+                offered.add(path.rpartition("/")[2])
+            elif isinstance(node, File):
+                if node.raw_mode & 0o6000:
+                    told.append(f"{path} is setuid or setgid, and will not be")
+                if elf.is_elf(node):
+                    found = _check_elf(path, node, architecture, glibc, breaches)
+                    if found is not None and found.dynamic:
+                        offered |= {path.rpartition("/")[2], found.soname} - {""}
+                        wanted |= {need: path for need in found.needed if need not in wanted}
+        if breaches:
+            raise GateError(name, architecture, breaches)
+        linkages.append(Linkage(offered=frozenset(offered), wanted=wanted))
+    return (*told, *_missing(linkages))
+
+
+def _own_glibc(layers: Iterable[Tree]) -> tuple[int, int]:
+    """The newest GLIBC version that the image's C library names; (0, 0) where there is none."""
+    found = [
+        (int(match[1]), int(match[2]))
+        for tree in layers
+        for path, node in tree.files()
+        if _C_LIBRARY.fullmatch(path.rpartition("/")[2])
+        for match in _GLIBC_NAME.finditer(node.read())
+    ]
+    return max(found, default=(0, 0))
+
+
+def interpreter_of(node: File) -> str | None:
+    """What an executable script says it is run by; None where it is no script."""
+    if not node.executable or node.size <= len(b"#!"):
+        return None
+    first = node.read(256).partition(b"\n")[0]
+    return (first[2:].decode("utf-8", "replace").split() or [""])[0] if first.startswith(b"#!") else None
+
+
+def _missing(linkages: Iterable[Linkage]) -> list[str]:
+    """What needs a library that is in none of the layers."""
     every = list(linkages)
     offered = frozenset(_NEVER_FILES).union(*(linkage.offered for linkage in every))
-    missing = [
+    return [
         f"{path} needs {name}, which is not in the image"
         for linkage in every
         for name, path in sorted(linkage.wanted.items())
         if name not in offered
     ]
-    if missing:
-        raise GateError(image, architecture, missing)
 
 
-def _check_elf(path: str, node: File, platform: Platform, breaches: list[str]) -> elf.Elf | None:
+def _check_elf(
+    path: str, node: File, architecture: Architecture, glibc: tuple[int, int], breaches: list[str]
+) -> elf.Elf | None:
     try:
         found = elf.read(node)
     except elf.ElfDamagedError as error:
         breaches.append(f"{path} is a {error}")
         return None
-    if found.machine != platform.architecture.elf_machine:
-        breaches.append(f"{path} is for {found.machine}, not {platform.architecture.elf_machine}")
-    if found.glibc is not None and found.glibc > platform.glibc:
-        breaches.append(f"{path} asks for GLIBC_{_dotted(found.glibc)}, the base has {_dotted(platform.glibc)}")
+    if found.machine != architecture.elf_machine:
+        breaches.append(f"{path} is for {found.machine}, not {architecture.elf_machine}")
+    if found.glibc is not None and found.glibc > glibc:
+        breaches.append(f"{path} asks for GLIBC_{_dotted(found.glibc)}, the base has {_dotted(glibc)}")
     return found
 
 
@@ -150,12 +219,9 @@ def _file_breaches(path: str, node: File, platform: Platform) -> list[str]:
     extension = _EXTENSION.search(path)
     if extension and (int(extension[1]), int(extension[2])) != platform.python:
         breaches.append(f"{path} is for Python {extension[1]}.{extension[2]}, the base has {_dotted(platform.python)}")
-    if node.executable and node.size > 2:
-        first = node.read(256).partition(b"\n")[0]
-        if first.startswith(b"#!"):
-            interpreter = first[2:].decode("utf-8", "replace").split() or [""]
-            if not interpreter[0].startswith(_SCRIPT_HOMES):
-                breaches.append(f"{path} names the interpreter {interpreter[0]!r}, which is not the image's")
+    interpreter = interpreter_of(node)
+    if interpreter is not None and not interpreter.startswith(_SCRIPT_HOMES):
+        breaches.append(f"{path} names the interpreter {interpreter!r}, which is not the image's")
     return breaches
 
 

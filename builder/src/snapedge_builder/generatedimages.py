@@ -11,17 +11,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from snapedge_hooks.document import DocumentError, Fields, canonical_json
-from snapedge_hooks.vocabulary import Architecture, Digest
+from snapedge_hooks.vocabulary import Architecture
 
-from . import compose, debs, dockerfiles, foreignimages, hosts, resolution, rootfs, wheelfiles, wheels
-from .apt import Apt
+from . import buildtools, compose, dockerfiles, foreignimages, hosts, resolution, rootfs, wheelfiles, wheels
 from .buildx import Buildx, Order
 from .cache import Cache
 from .dockerfiles import ImageSteps
 from .foreignimages import LayoutError
 from .hosts import Host
-from .layers import Layer, write_layer
 from .parts import APP, BuiltRuntime, Workshop, app_part, app_tree, assemble, base_part, image_settings, wheels_part
 from .progress import Progress, Silence
 from .resolution import Resolution
@@ -29,8 +26,6 @@ from .rootfs import Base
 from .runtimes import RuntimeDeclaration
 from .trees import File, Tree
 from .wheels import InstalledWheel, Wheel
-
-_TOOLS_NOTE = "buildx-tools"
 
 
 def build_runtime(
@@ -53,18 +48,25 @@ def build_runtime(
     found = resolution.resolve_all(
         declaration, [architecture], cache=cache, host=building, refresh=refresh, progress=progress
     )
-    tools = _tools(declaration.suite, native, building, cache=cache)
+    tools = buildtools.layer(declaration.suite, native, (), building, cache=cache)
     with cache.scratch() as scratch:
-        compiler = compose.compiler_for(declaration, found, building, scratch=scratch, cache=cache)
+        compiler = compose.compiler_for(found[architecture].base, building, scratch=scratch, cache=cache)
         workshop = Workshop(host=building, compiler=compiler, cache=cache)
-        return _build(found[architecture], workshop, buildx, tools, scratch=scratch, tell=progress or Silence())
+        return _build(
+            found[architecture],
+            workshop,
+            buildx,
+            cache.blob_path(tools.diff_id),
+            scratch=scratch,
+            tell=progress or Silence(),
+        )
 
 
 def _build(
     plan: Resolution, workshop: Workshop, buildx: Buildx, tools: Path, *, scratch: Path, tell: Progress
 ) -> BuiltRuntime:
     project, cache = plan.declaration.project, workshop.cache
-    base = compose.read_base(plan, workshop, scratch=_folder(scratch, "debs"))
+    base = compose.read_base(plan.base, workshop, scratch=_folder(scratch, "debs"))
     wheelfiles.fetch(plan.wheels, cache)
     steps = image_steps(plan)
     context = _folder(scratch, "context")
@@ -73,14 +75,15 @@ def _build(
     task = f"buildx {plan.architecture}"
     tell.start(task)
     order = Order(architecture=plan.architecture, dockerfile=context / "Dockerfile", context=context)
-    buildx.build(order, scratch / "layout")
+    buildx.build(order, scratch / "layout", progress=tell, task=task)
     image = foreignimages.read_layout(scratch / "layout")
     trees = dict(zip(steps.trees, _trees(image, steps), strict=True))
     tell.done(task, f"{len(trees)} layers of BuildKit's")
     return assemble(
-        plan,
+        plan.declaration,
+        plan.architecture,
         [
-            base_part(plan, replace(base, tree=trees["base"]), workshop, scratch=_folder(scratch, "base")),
+            base_part(plan.base, replace(base, tree=trees["base"]), workshop, scratch=_folder(scratch, "base")),
             wheels_part(
                 plan,
                 [_installed(wheel, trees[wheel.name]) for wheel in plan.wheels],
@@ -152,35 +155,6 @@ def _installed(wheel: Wheel, tree: Tree) -> InstalledWheel:
     return InstalledWheel(
         wheel=wheel, tree=files, licences=wheels.licences_in(metadata.decode("utf-8", errors="replace"))
     )
-
-
-def _tools(suite: str, native: Architecture, host: Host, *, cache: Cache) -> Path:
-    """The tar of what the steps are run with, for the builder's own machine."""
-    packages = resolution.packages(suite, native, dockerfiles.TOOLS, host, cache=cache)
-    useful = rootfs.useful(packages, named=dockerfiles.TOOLS)
-    key = Digest.of(canonical_json([[package.name, package.digest] for package in useful]))
-    with cache.alone(_TOOLS_NOTE, key):
-        found = _noted_tools(cache, key)
-        if found is not None:
-            return found
-        Apt(host.apt, suite=suite, architecture=native, cache=cache).fetch(useful)
-        with cache.scratch() as scratch:
-            unpacked = [
-                debs.unpack(package, cache.blob_path(package.digest), scratch=scratch, cache=cache)
-                for package in useful
-            ]
-            tree = rootfs.assemble(unpacked, named=dockerfiles.TOOLS, prune=()).tree
-            made: Layer = write_layer(tree, name="tools", cache=cache)
-        cache.write_note(_TOOLS_NOTE, key, {"digest": made.diff_id})
-        return cache.blob_path(made.diff_id)
-
-
-def _noted_tools(cache: Cache, key: Digest) -> Path | None:
-    note = cache.find_note(_TOOLS_NOTE, key)
-    try:
-        return None if note is None else cache.find_blob(Fields(note, what="note of tools").parsed("digest", Digest))
-    except DocumentError:
-        return None  # written by another version of the builder
 
 
 def _folder(parent: Path, name: str) -> Path:

@@ -45,8 +45,16 @@ def read_host() -> Host:
         HostError: of an architecture no base is built for.
         ToolMissingError: without apt.
     """
+    return Host(apt=apt.read_host(), architecture=architecture())
+
+
+def architecture() -> Architecture:
+    """The architecture of the host this runs on.
+
+    Raises:
+        HostError: it is one no base is built for.
+    """
     try:
-        architecture = Architecture.of_machine(platform.machine())
+        return Architecture.of_machine(platform.machine())
     except ValueError as error:
         raise HostError(platform.machine()) from error
-    return Host(apt=apt.read_host(), architecture=architecture)

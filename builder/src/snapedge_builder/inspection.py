@@ -97,7 +97,11 @@ def _model_folder(folder: Path) -> dict[str, Any]:
 
 
 def _runtime_folder(folder: Path) -> dict[str, Any]:
-    said = runtimes.read_runtime(folder.absolute())
+    said = runtimes.read_any(folder.absolute())
+    if isinstance(said, runtimes.DockerfileRuntime):
+        made_of: dict[str, Any] = {"dockerfile": said.dockerfile.file.name}
+    else:
+        made_of = {"suite": said.suite, "packages": list(said.packages)}
     return {
         "folder": folder.name,
         "name": contents.runtime_snap_name(said.name),
@@ -107,9 +111,8 @@ def _runtime_folder(folder: Path) -> dict[str, Any]:
             "name": said.name,
             "version": said.version,
             "interface": said.interface,
-            "suite": said.suite,
-            "packages": list(said.packages),
-            "formats": [str(item) for item in said.project.formats],
+            **made_of,
+            "formats": [str(item) for item in said.formats],
         },
     }
 

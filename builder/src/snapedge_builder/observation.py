@@ -27,7 +27,7 @@ from .modelfile import ModelFacts
 from .packed import PackedSnap
 from .plan import ModelFolderFacts, PackState, RuntimeFolderFacts, SamplesState, TargetFacts
 from .progress import Progress
-from .runtimes import RuntimeDeclaration
+from .runtimes import AnyRuntime, DockerfileRuntime
 from .samplesfile import read_samples
 from .signature import Signature
 
@@ -39,10 +39,10 @@ LAYER_NOTE = "model-layer"
 class RuntimeSource(Protocol):
     """Where built runtimes come from."""
 
-    def find(self, declaration: RuntimeDeclaration, architecture: Architecture) -> BuiltLayers | None:
+    def find(self, declaration: AnyRuntime, architecture: Architecture) -> BuiltLayers | None:
         """The runtime if it is in the cache."""
 
-    def build(self, declaration: RuntimeDeclaration, architecture: Architecture, progress: Progress) -> BuiltLayers:
+    def build(self, declaration: AnyRuntime, architecture: Architecture, progress: Progress) -> BuiltLayers:
         """The runtime, built where it is not in the cache."""
 
 
@@ -96,7 +96,7 @@ class ModelObservation:
     """
 
     declaration: ModelDeclaration
-    runtime: RuntimeDeclaration
+    runtime: AnyRuntime
     digest: Digest
     model: ModelFacts | None
     samples: SampleSet | None
@@ -126,7 +126,7 @@ class ModelObservation:
 class RuntimeObservation:
     """A runtime folder, as it is found."""
 
-    runtime: RuntimeDeclaration
+    runtime: AnyRuntime
     targets: tuple[Target, ...]
 
     def facts(self) -> RuntimeFolderFacts:
@@ -141,7 +141,7 @@ class RuntimeObservation:
 
 def observe_model(
     declaration: ModelDeclaration,
-    runtime: RuntimeDeclaration,
+    runtime: AnyRuntime,
     architectures: tuple[Architecture, ...],
     *,
     cache: Cache,
@@ -184,7 +184,7 @@ def observe_model(
 
 
 def observe_runtime(
-    runtime: RuntimeDeclaration,
+    runtime: AnyRuntime,
     architectures: tuple[Architecture, ...],
     *,
     cache: Cache,
@@ -302,17 +302,17 @@ def proof_key(model: ModelFacts, samples: SampleSet) -> Digest:
     )
 
 
-def check_served(declaration: ModelDeclaration, model: ModelFacts, runtime: RuntimeDeclaration) -> None:
+def check_served(declaration: ModelDeclaration, model: ModelFacts, runtime: AnyRuntime) -> None:
     """Refuse a model that the runtime would not load.
 
     Raises:
         RuntimeUnfitError: the runtime serves other formats, or a pickle is of another scikit-learn than it has.
     """
-    if model.format not in runtime.project.formats:
-        served = ", ".join(str(known) for known in runtime.project.formats)
+    if model.format not in runtime.formats:
+        served = ", ".join(str(known) for known in runtime.formats)
         raise RuntimeUnfitError(declaration.name, f"is {model.format}, runtime {runtime.name} serves {served}")
-    if model.trained_with is None:
-        return
+    if model.trained_with is None or isinstance(runtime, DockerfileRuntime):
+        return  # what is in an image of one's own is its author's to know; the samples tell
     locked = runtimes.locked_version(runtime.project, modelfile.SKLEARN_PACKAGE)
     if locked != model.trained_with:
         raise RuntimeUnfitError(
@@ -336,9 +336,7 @@ def _target(
     )
 
 
-def _check_fit(
-    declaration: ModelDeclaration, runtime: RuntimeDeclaration, architectures: tuple[Architecture, ...]
-) -> None:
+def _check_fit(declaration: ModelDeclaration, runtime: AnyRuntime, architectures: tuple[Architecture, ...]) -> None:
     choice = declaration.runtime
     if choice.name is not None and choice.name != runtime.name:
         raise RuntimeUnfitError(
@@ -352,7 +350,9 @@ def _check_fit(
             f"wants runtime {wanted}; {runtime.folder.name} is interface {runtime.interface}, {runtime.version}",
             resolution="change `runtime` in inference.yaml, or name another runtime folder with --runtime",
         )
-    if declaration.service.grpc and runtimes.GRPC not in runtime.extras:
+    # Whether an image of one's own speaks it is its author's to know.
+    lacks_grpc = not isinstance(runtime, DockerfileRuntime) and runtimes.GRPC not in runtime.extras
+    if declaration.service.grpc and lacks_grpc:
         raise RuntimeUnfitError(
             declaration.name,
             f"wants gRPC, which {runtime.folder.name} is built without",

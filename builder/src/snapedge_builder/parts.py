@@ -21,9 +21,9 @@ from .gates import Linkage
 from .hosts import Host
 from .layers import Layer, write_layer
 from .record import BuildRecord, Ingredient
-from .resolution import Resolution
+from .resolution import BaseResolution, Resolution
 from .rootfs import Base
-from .runtimes import ImageProject
+from .runtimes import AnyRuntime, ImageProject
 from .trees import Tree
 from .wheels import SITE_PACKAGES, InstalledWheel
 
@@ -41,12 +41,14 @@ class BuiltRuntime:
         layers: the tar of each layer, by its name.
         record: what went in.
         is_new: whether any layer was made, and not found in the cache.
+        warnings: what a person should know of it.
     """
 
     image: RuntimeImage
     layers: Mapping[str, Path]
     record: BuildRecord
     is_new: bool
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,38 +94,46 @@ class Part:
 
 
 def assemble(
-    resolution: Resolution, parts: Sequence[Part], settings: Mapping[str, Any], *, inputs: Digest, cache: Cache
+    runtime: AnyRuntime,
+    architecture: Architecture,
+    parts: Sequence[Part],
+    settings: Mapping[str, Any],
+    *,
+    inputs: Digest,
+    cache: Cache,
+    warnings: tuple[str, ...] = (),
 ) -> BuiltRuntime:
     """The image of these parts, whichever backend made them.
 
     Args:
-        resolution: that they were made from.
+        runtime: that was declared.
+        architecture: of the image.
         parts: in the order of their layers.
         settings: the `config` of the image's config.
         inputs: the key of everything it follows from.
         cache: that holds their layers.
+        warnings: what a person should know of it.
 
     Raises:
         GateError: something needs a library that is in none of them.
     """
-    declaration, architecture = resolution.declaration, resolution.architecture
     gates.check_linkage(
         (linkage for part in parts for linkage in part.linkages),
-        image=f"runtime {declaration.name}",
+        image=f"runtime {runtime.name}",
         architecture=architecture,
     )
     layers = [layer for part in parts for layer in part.layers]
     image = RuntimeImage(
-        name=declaration.name,
-        version=declaration.version,
-        interface=declaration.interface,
+        name=runtime.name,
+        version=runtime.version,
+        interface=runtime.interface,
         architecture=architecture,
         config=image_config(settings, architecture, layers),
         layers=tuple(layer.image_layer() for layer in layers),
     )
     record = BuildRecord(
-        runtime=declaration.name,
-        version=declaration.version,
+        runtime=runtime.name,
+        version=runtime.version,
         architecture=architecture,
         inputs=inputs,
         manifest=image.digest,
@@ -135,10 +145,11 @@ def assemble(
         layers={layer.name: cache.blob_path(layer.diff_id) for layer in layers},
         record=record,
         is_new=any(part.is_new for part in parts),
+        warnings=warnings,
     )
 
 
-def base_part(resolution: Resolution, base: Base, workshop: Workshop, *, scratch: Path) -> Part:
+def base_part(resolution: BaseResolution, base: Base, workshop: Workshop, *, scratch: Path) -> Part:
     """The layer of a base, whichever backend made its tree, which gets byte code."""
     name = "10-base"
     workshop.compiler.compile([base.tree], scratch=scratch)
@@ -157,7 +168,7 @@ def base_part(resolution: Resolution, base: Base, workshop: Workshop, *, scratch
         )
         for deb in base.kept
     ]
-    useful = {package.name for package in rootfs.useful(resolution.packages, named=resolution.declaration.packages)}
+    useful = {package.name for package in rootfs.useful(resolution.packages, named=resolution.named)}
     skipped = {package.name for package in resolution.packages} - useful
     dropped = {**dict.fromkeys(sorted(skipped), "only maintainer scripts use it"), **base.dropped}
     return Part(layers=(layer,), linkages=(linkage,), ingredients=tuple(ingredients), dropped=dropped)

@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -112,3 +113,49 @@ def run(
         output=(done.stdout or b"").decode("utf-8", "replace"),
         errors=done.stderr.decode("utf-8", "replace"),
     )
+
+
+def follow(arguments: Sequence[str | Path], *, package: str, seconds: float, hear: Callable[[str], None]) -> Outcome:
+    """Run a tool to its end, and hear each line of its messages when it is written; what it outputs is left out.
+
+    Raises:
+        ToolMissingError: it is not installed.
+        ToolTimeoutError: it was ended at its deadline.
+    """
+    tool = Path(arguments[0]).name
+    _LOG.debug("running %s", " ".join(map(str, arguments)))
+    try:
+        process = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+        )
+    except FileNotFoundError as error:
+        raise ToolMissingError(tool, package) from error
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        process.kill()
+
+    clock = threading.Timer(seconds, end)
+    lines: list[str] = []
+    try:
+        clock.start()
+        assert process.stderr is not None, "it was asked for"
+        for line in process.stderr:
+            lines.append(line.decode("utf-8", "replace"))
+            hear(lines[-1].rstrip("\n"))
+        process.wait()
+    finally:
+        clock.cancel()
+        if process.poll() is None:  # whoever hears, or a signal, ended this early
+            process.terminate()
+            process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+    if is_late.is_set():
+        raise ToolTimeoutError(tool, seconds)
+    return Outcome(status=process.returncode, output="", errors="".join(lines))

@@ -24,7 +24,7 @@ class Ingredient:
         version: as its publisher writes it.
         architecture: Debian's for a deb, the image's for a wheel.
         source: the Debian source package; the wheel's file name.
-        digest: of the file it came in.
+        digest: of the file it came in; None where it was found in an image that something else made.
         licences: as far as they are declared for machines.
         layer: name of the layer it is in.
     """
@@ -34,7 +34,7 @@ class Ingredient:
     version: str
     architecture: str
     source: str
-    digest: Digest
+    digest: Digest | None
     licences: tuple[str, ...]
     layer: str
 
@@ -60,7 +60,7 @@ class Ingredient:
             version=fields.text("version"),
             architecture=fields.text("architecture"),
             source=fields.text("source"),
-            digest=fields.parsed("digest", Digest),
+            digest=_digest(fields),
             licences=tuple(fields.list("licences")),
             layer=fields.text("layer"),
         )
@@ -129,3 +129,8 @@ class BuildRecord:
         )
         fields.done()
         return record
+
+
+def _digest(fields: Fields) -> Digest | None:
+    text = fields.optional_text("digest")
+    return None if text is None else Digest(text)

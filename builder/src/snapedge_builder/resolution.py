@@ -24,10 +24,38 @@ from .gates import Platform
 from .hosts import Host
 from .progress import Progress, Silence
 from .runtimelock import RuntimeLock, RuntimeLockError
-from .runtimes import RuntimeDeclaration
+from .runtimes import BaseDeclaration, RuntimeDeclaration
 from .wheels import Wheel
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseResolution:
+    """What a base stands for, on one architecture.
+
+    Attributes:
+        suite: that its packages are of.
+        named: packages that were asked for by name.
+        prune: globs of files that do not run.
+        platform: what it offers.
+        packages: all of them.
+        interpreter: packages of its Python for this host, which compiles the byte code.
+        pinned: whether a runtime.lock said so.
+    """
+
+    suite: str
+    named: tuple[str, ...]
+    prune: tuple[str, ...]
+    platform: Platform
+    packages: tuple[Package, ...]
+    interpreter: tuple[Package, ...]
+    pinned: bool = False
+
+    @property
+    def architecture(self) -> Architecture:
+        """That it was resolved for."""
+        return self.platform.architecture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +82,19 @@ class Resolution:
     def architecture(self) -> Architecture:
         """That it was resolved for."""
         return self.platform.architecture
+
+    @property
+    def base(self) -> BaseResolution:
+        """What its base stands for."""
+        return BaseResolution(
+            suite=self.declaration.suite,
+            named=self.declaration.packages,
+            prune=self.declaration.prune,
+            platform=self.platform,
+            packages=self.packages,
+            interpreter=self.interpreter,
+            pinned=self.pinned,
+        )
 
 
 def resolve_all(
@@ -126,6 +167,35 @@ def resolve_all(
         )
         for architecture, platform in platforms.items()
     }
+
+
+def resolve_base(
+    declared: BaseDeclaration,
+    architecture: Architecture,
+    host: Host,
+    *,
+    cache: Cache,
+    refresh: bool = False,
+    progress: Progress | None = None,
+) -> BaseResolution:
+    """What a base by itself stands for, on one architecture.
+
+    Raises:
+        BuilderError: a source or package cannot be had.
+    """
+    resolved = {
+        one: packages(declared.suite, one, declared.packages, host, cache=cache, refresh=refresh, progress=progress)
+        for one in {architecture, host.architecture}
+    }
+    platform = rootfs.platform_of(resolved[architecture], suite=declared.suite, architecture=architecture)
+    return BaseResolution(
+        suite=declared.suite,
+        named=declared.packages,
+        prune=declared.prune,
+        platform=platform,
+        packages=resolved[architecture],
+        interpreter=bytecode.interpreter_packages(resolved[host.architecture], platform.python),
+    )
 
 
 def packages(

@@ -13,6 +13,14 @@
     architectures: [amd64, arm64]
     build: {backend: auto}               # or compose, or buildx; optional
 
+or, for an image of one's own (see `buildsettings`):
+
+    name: mine
+    version: 1.0.0
+    formats: [onnx]
+    base: {suite: bookworm, packages: [python3-minimal], tools: [python3-pip]}   # optional: contexts for the Dockerfile
+    build: {dockerfile: Dockerfile}
+
 No version of a package is written here: which ones a build takes is the resolution's to say, or that of the file
 runtime.lock beside it.
 """
@@ -24,12 +32,12 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from snapedge_hooks.vocabulary import Architecture, ModelFormat, SnapVersion
 
 from . import buildsettings
-from .buildsettings import BuildSettings
+from .buildsettings import BuildSettings, DockerfileSettings
 from .patterns import matcher
 from .yamldocument import DeclarationError, Section, read_yaml
 
@@ -71,6 +79,21 @@ class ImageProject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaseDeclaration:
+    """Debian packages that a root file system is made of.
+
+    Attributes:
+        suite: the Debian suite.
+        packages: asked for by name.
+        prune: globs of files that do not run.
+    """
+
+    suite: str
+    packages: tuple[str, ...]
+    prune: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeDeclaration:
     """One runtime.yaml, checked, with its image project.
 
@@ -102,36 +125,99 @@ class RuntimeDeclaration:
     extras: tuple[str, ...] = ()
     differences: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def formats(self) -> tuple[ModelFormat, ...]:
+        """Of models it serves."""
+        return self.project.formats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerfileRuntime:
+    """A runtime whose image is built from a Dockerfile of its author's own.
+
+    Attributes:
+        folder: where it is declared.
+        name: of the runtime.
+        version: of the runtime.
+        interface: that models on it rely on.
+        formats: of models it serves.
+        architectures: to build for.
+        build: how.
+        dockerfile: of what; the settings' own.
+        base: packages offered to the Dockerfile as the context `snapedge-base`, or None.
+        tools: packages offered to it as `snapedge-tools`, of the builder's own architecture; empty for none.
+    """
+
+    folder: Path
+    name: str
+    version: SnapVersion
+    interface: int
+    formats: tuple[ModelFormat, ...]
+    architectures: tuple[Architecture, ...]
+    build: BuildSettings
+    dockerfile: DockerfileSettings
+    base: BaseDeclaration | None = None
+    tools: tuple[str, ...] = ()
+
+
+AnyRuntime: TypeAlias = RuntimeDeclaration | DockerfileRuntime
+
+
+def read_any(folder: Path) -> AnyRuntime:
+    """The runtime declared in a folder, with a Dockerfile or without.
+
+    Raises:
+        DeclarationError: a file of it is missing or says what cannot be built.
+    """
+    top = read_yaml(folder / FILE_NAME)
+    build = buildsettings.read(top.section("build"), folder)
+    if build.dockerfile is None:
+        return read_runtime(folder)
+    name, version, interface = _identity(top)
+    formats = tuple(_format(FILE_NAME, "formats", word) for word in top.texts("formats"))
+    base, tools = _optional_base(top)
+    architectures = _architectures(top)
+    if top.has("image"):
+        raise top.error("image", "is for images without a Dockerfile", resolution="leave one of the two out")
+    top.skip("image")
+    top.done()
+    return DockerfileRuntime(
+        folder=folder,
+        name=name,
+        version=version,
+        interface=interface,
+        formats=formats,
+        architectures=architectures,
+        build=build,
+        dockerfile=build.dockerfile,
+        base=base,
+        tools=tools,
+    )
+
 
 def read_runtime(folder: Path) -> RuntimeDeclaration:
-    """The runtime declared in a folder.
+    """The runtime declared in a folder, that follows from packages and wheels.
 
     Raises:
         DeclarationError: runtime.yaml or the image project's pyproject.toml is missing or says what cannot be built.
     """
     top = read_yaml(folder / FILE_NAME)
-    name = top.parsed("name", _checked(_NAME, "a runtime name: lower-case letters, digits and single dashes"))
-    version = top.parsed("version", SnapVersion)
-    interface = top.integer("interface", minimum=1, maximum=_MAX_INTERFACE, default=1)
+    name, version, interface = _identity(top)
     image = top.text("image")
-    base = top.section("base")
-    suite = base.parsed("suite", _checked(_SUITE, "a suite name"))
-    packages = _packages(base)
-    prune = tuple(base.texts("prune", default=[]))
-    try:
-        matcher(prune)
-    except ValueError as error:
-        raise base.error("prune", str(error)) from error
-    differences = base.mapping("differences")
+    section = top.section("base")
+    base = _base(section)
+    differences = section.mapping("differences")
     for package, reason in differences.items():
         if not reason.strip():
-            raise base.error("differences", f"{package} has no reason")
-    base.done()
+            raise section.error("differences", f"{package} has no reason")
+    section.done()
     architectures = _architectures(top)
-    build = buildsettings.read(top.section("build"))
+    build = buildsettings.read(top.section("build"), folder)
     extras = tuple(top.texts("extras", default=[]))
     if len(set(extras)) != len(extras):
         raise top.error("extras", "names one twice")
+    if build.dockerfile is not None:
+        raise top.error("build", "names a Dockerfile, and this is for images that follow from packages and wheels")
     top.done()
     if not (folder / image).is_dir():
         raise top.error("image", f"there is no folder {image}", resolution="name the folder of the server's project")
@@ -141,9 +227,9 @@ def read_runtime(folder: Path) -> RuntimeDeclaration:
         version=version,
         interface=interface,
         project=read_project(folder / image, extras),
-        suite=suite,
-        packages=packages,
-        prune=prune,
+        suite=base.suite,
+        packages=base.packages,
+        prune=base.prune,
         architectures=architectures,
         build=build,
         extras=extras,
@@ -182,7 +268,7 @@ def read_project(folder: Path, extras: Sequence[str] = ()) -> ImageProject:
         folder=folder,
         module=_word(name, table, "module", _MODULE),
         sources=tuple(folder / item for item in _texts(name, table, "sources")),
-        formats=tuple(_format(name, item) for item in _texts(name, table, "formats")),
+        formats=tuple(_format(name, "tool.snapedge.image.formats", item) for item in _texts(name, table, "formats")),
         prune=tuple(item for item in _texts(name, table, "prune", optional=True) if item not in kept),
         environment=_environment(name, table),
         lock=folder / lock,
@@ -234,17 +320,48 @@ def _extra(name: str, table: Mapping[str, Any], extras: Sequence[str]) -> tuple[
     return lock, tuple(_texts(name, chosen, "keep", optional=True))
 
 
-def _packages(base: Section) -> tuple[str, ...]:
-    names = tuple(base.texts("packages"))
+def _identity(top: Section) -> tuple[str, SnapVersion, int]:
+    return (
+        top.parsed("name", _checked(_NAME, "a runtime name: lower-case letters, digits and single dashes")),
+        top.parsed("version", SnapVersion),
+        top.integer("interface", minimum=1, maximum=_MAX_INTERFACE, default=1),
+    )
+
+
+def _base(section: Section) -> BaseDeclaration:
+    suite = section.parsed("suite", _checked(_SUITE, "a suite name"))
+    packages = _packages(section, "packages")
+    if not packages:
+        raise section.error("packages", "is empty")
+    prune = tuple(section.texts("prune", default=[]))
+    try:
+        matcher(prune)
+    except ValueError as error:
+        raise section.error("prune", str(error)) from error
+    return BaseDeclaration(suite=suite, packages=packages, prune=prune)
+
+
+def _optional_base(top: Section) -> tuple[BaseDeclaration | None, tuple[str, ...]]:
+    """The base and the tools that a Dockerfile is offered."""
+    if not top.has("base"):
+        top.skip("base")
+        return None, ()
+    section = top.section("base")
+    base = _base(section)
+    tools = _packages(section, "tools", default=[])
+    section.done()
+    return base, tools
+
+
+def _packages(base: Section, key: str, *, default: list[str] | None = None) -> tuple[str, ...]:
+    names = tuple(base.texts(key, default=default))
     for name in names:
         if not _PACKAGE.fullmatch(name):
             raise base.error(
-                "packages", f"{name!r} is not a package name", resolution="write the name alone, without a version"
+                key, f"{name!r} is not a package name", resolution="write the name alone, without a version"
             )
-    if not names:
-        raise base.error("packages", "is empty")
     if len(set(names)) != len(names):
-        raise base.error("packages", "names a package twice")
+        raise base.error(key, "names a package twice")
     return names
 
 
@@ -289,13 +406,13 @@ def _word(name: str, table: Mapping[str, Any], key: str, pattern: re.Pattern[str
     return value
 
 
-def _format(name: str, text: str) -> ModelFormat:
+def _format(name: str, key: str, text: str) -> ModelFormat:
     try:
         return ModelFormat(text)
     except ValueError as error:
         known = ", ".join(str(item) for item in ModelFormat)
         raise DeclarationError(
-            name, None, f"tool.snapedge.image.formats: {text!r} is not a model format", resolution=f"known: {known}"
+            name, None, f"{key}: {text!r} is not a model format", resolution=f"known: {known}"
         ) from error
 
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snapedge_hooks.document import DocumentError, Fields, canonical_json
 from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.vocabulary import Architecture, Digest
 
-from . import runtimes
+from . import contextfiles, runtimes
 from .buildsettings import Backend
 from .cache import Cache
 from .contents import BuiltLayers
 from .progress import Progress
-from .runtimes import RuntimeDeclaration
+from .runtimes import AnyRuntime, DockerfileRuntime, RuntimeDeclaration
 from .sbom import Component
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ class ComposedRuntimes:
         self._cache = cache
         self._refresh = refresh
 
-    def find(self, declaration: RuntimeDeclaration, architecture: Architecture) -> BuiltLayers | None:
+    def find(self, declaration: AnyRuntime, architecture: Architecture) -> BuiltLayers | None:
         """The runtime that these files gave before, if the cache still holds all of it.
 
         Raises:
             RuntimeLockError: there is a runtime.lock, and it does not fit, or is to be refreshed over.
         """
-        if (declaration.folder / runtimes.PINS_NAME).is_file():
+        if isinstance(declaration, RuntimeDeclaration) and (declaration.folder / runtimes.PINS_NAME).is_file():
             self._check_pins(declaration)
         if self._refresh:
             return None
@@ -54,13 +54,16 @@ class ComposedRuntimes:
             fields = Fields(note, what="note of a runtime")
             image = RuntimeImage.parse(fields.text("runtime").encode())
             components = tuple(_component(item) for item in fields.objects("components"))
+            warnings = tuple(fields.list("warnings", default=[]))
         except DocumentError:
             return None  # written by another version of the builder
         files = {layer.name: self._cache.find_blob(layer.diff_id) for layer in image.layers}
         found = {name: path for name, path in files.items() if path is not None}
-        return BuiltLayers(image=image, files=found, components=components) if len(found) == len(files) else None
+        if len(found) != len(files):
+            return None
+        return BuiltLayers(image=image, files=found, components=components, warnings=warnings)
 
-    def build(self, declaration: RuntimeDeclaration, architecture: Architecture, progress: Progress) -> BuiltLayers:
+    def build(self, declaration: AnyRuntime, architecture: Architecture, progress: Progress) -> BuiltLayers:
         """The runtime, built where the cache does not hold it.
 
         Raises:
@@ -94,9 +97,10 @@ class ComposedRuntimes:
                     }
                     for component in components
                 ],
+                "warnings": list(built.warnings),
             },
         )
-        return BuiltLayers(image=built.image, files=dict(built.layers), components=components)
+        return BuiltLayers(image=built.image, files=dict(built.layers), components=components, warnings=built.warnings)
 
     def _check_pins(self, declaration: RuntimeDeclaration) -> None:
         from . import runtimelock
@@ -105,8 +109,20 @@ class ComposedRuntimes:
         if self._refresh:
             raise runtimelock.PinnedError(declaration)
 
-    def _built(self, declaration: RuntimeDeclaration, architecture: Architecture, progress: Progress) -> BuiltRuntime:
+    def _built(self, declaration: AnyRuntime, architecture: Architecture, progress: Progress) -> BuiltRuntime:
         # Imported here: they bring apt, ELF and bill-of-materials readers that a build with nothing to do need not pay.
+        if isinstance(declaration, DockerfileRuntime):
+            from . import ownimages
+            from .buildx import Buildx
+
+            return ownimages.build_runtime(
+                declaration,
+                architecture,
+                cache=self._cache,
+                buildx=Buildx.of_environment(),
+                refresh=self._refresh,
+                progress=progress,
+            )
         if declaration.build.backend is Backend.BUILDX:
             from . import generatedimages
             from .buildx import Buildx
@@ -127,34 +143,39 @@ class ComposedRuntimes:
 
 
 def _component(fields: Fields) -> Component:
+    digest = fields.optional_text("digest")
     return Component(
         kind=fields.text("kind"),
         name=fields.text("name"),
         version=fields.text("version"),
         purl=fields.text("purl"),
         licence=fields.text("licence"),
-        digest=fields.parsed("digest", Digest),
+        digest=None if digest is None else Digest(digest),
     )
 
 
-def _key(declaration: RuntimeDeclaration, architecture: Architecture) -> Digest:
+def _key(declaration: AnyRuntime, architecture: Architecture) -> Digest:
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    if isinstance(declaration, DockerfileRuntime):
+        own = contextfiles.fingerprint(declaration)
+        return Digest.of(canonical_json([str(architecture), own, *(_file(path) for path in code)]))
     inputs = [
         declaration.folder / runtimes.FILE_NAME,
         declaration.project.folder / "pyproject.toml",
         declaration.project.lock,
         *(path for path in [declaration.folder / runtimes.PINS_NAME] if path.is_file()),
         *(path for source in declaration.project.sources for path in _sources(source)),
-        *sorted(Path(__file__).parent.glob("*.py")),
+        *code,
     ]
-    files = [[path.name, _mode(path), Digest.of_file(path)] for path in inputs]
-    return Digest.of(canonical_json([str(architecture), str(declaration.build.backend), *files]))
+    backend = str(declaration.build.backend)
+    return Digest.of(canonical_json([str(architecture), backend, *(_file(path) for path in inputs)]))
+
+
+def _file(path: Path) -> list[Any]:
+    return [path.name, bool(path.stat().st_mode & 0o111), Digest.of_file(path)]
 
 
 def _sources(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix != ".pyc":
             yield path
-
-
-def _mode(path: Path) -> bool:
-    return bool(path.stat().st_mode & 0o111)

@@ -22,6 +22,8 @@ from .errors import BuilderError
 from .patterns import matcher
 
 _CHUNK = 1 << 20
+_MAX_STEPS = 400
+"""More than any path takes whose links do not lead in a circle."""
 
 
 class TreeError(BuilderError):
@@ -131,6 +133,22 @@ class Tree:
             node = self.entries[path]
             if isinstance(node, File):
                 yield path, node
+
+    def find(self, path: str) -> Node | None:
+        """What a path of the image's leads to, links followed; None where it leads nowhere."""
+        steps = [part for part in posixpath.normpath(path).split("/") if part not in ("", ".")]
+        place = ""
+        for _ in range(_MAX_STEPS):
+            if not steps:
+                return self.entries.get(place)
+            place = f"{place}/{steps.pop(0)}".lstrip("/")
+            node = self.entries.get(place)
+            if isinstance(node, Link):
+                target = link_destination(place, node.target)
+                if target is None:
+                    return None
+                steps, place = [*(part for part in target.split("/") if part != "."), *steps], ""
+        return None
 
     def without(self, drop: Callable[[str], bool]) -> Tree:
         """A tree less the entries whose path the predicate takes."""

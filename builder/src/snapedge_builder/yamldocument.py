@@ -80,7 +80,7 @@ class Section:
         return node is not None and not (isinstance(node, yaml.ScalarNode) and node.tag == _NULL)
 
     def names(self) -> list[str]:
-        """The keys that nobody took yet."""
+        """The keys that nobody took yet, as they are written: of a mapping whose keys are its author's own."""
         return list(self._rest)
 
     def skip(self, key: str) -> None:

@@ -8,12 +8,19 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from snapedge_builder import building, publication, snapyaml, verification
-from snapedge_builder.building import Build, BuildRequest, NoArchitectureError, RuntimeFolderMissingError
+from snapedge_builder.building import (
+    Build,
+    BuildRequest,
+    NoArchitectureError,
+    RuntimeFolderMissingError,
+    TwoRuntimesError,
+)
 from snapedge_builder.modelfile import ModelRefusedError
 from snapedge_builder.observation import RuntimeUnfitError
 from snapedge_builder.packed import OutputError
@@ -21,6 +28,7 @@ from snapedge_builder.prime import Assembler, AssemblyError
 from snapedge_builder.progress import Silence
 from snapedge_builder.proof import SamplesFailedError
 from snapedge_builder.publication import IncompleteVersionError, MixedVersionsError
+from snapedge_builder.runtimesource import ComposedRuntimes
 from snapedge_builder.samplesfile import SamplesUnreadableError
 from snapedge_builder.signature import SamplesMismatchError
 from snapedge_builder.snapfile import SnapFile
@@ -30,11 +38,15 @@ from snapedge_hooks.channels import Channel
 from snapedge_hooks.directorystore import DirectoryStore
 from snapedge_hooks.document import DocumentError
 from snapedge_hooks.errors import ExitCode
+from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.payload import Payload
 from snapedge_hooks.storeindex import Sha3, SnapKind
 from snapedge_hooks.vocabulary import Architecture, Digest, SnapName
 
+from ...fakes import ocilayout
 from ...fakes.buildsite import BuildSite, tripler
+from ...fakes.docker import FakeDocker
+from ...fakes.elffile import shared_object
 
 AMD64, ARM64 = Architecture.AMD64, Architecture.ARM64
 ROOT = Path(__file__).parents[3]
@@ -125,6 +137,33 @@ def test_a_new_model_is_packed_and_the_runtime_is_not_built_again(site: BuildSit
     assert site.source.builds == [ARM64]
     assert built.snaps[0].name == "tripler_1.1.0_arm64.snap"
     assert built.snaps[0].stat().st_size < 700_000
+
+
+def test_a_model_with_an_image_of_its_own_needs_no_runtime_folder(
+    site: BuildSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = FakeDocker(site.top / "docker")
+    libc = ocilayout.entry("lib/libc.so.6", shared_object("EM_AARCH64", soname="libc.so.6"), mode=0o755)
+    script = ocilayout.entry("server", b"#!/lib/libc.so.6\n", mode=0o4755)
+    ocilayout.write(docker.layout, [ocilayout.tar(libc), ocilayout.tar(script)], settings={"Cmd": ["/server"]})
+    monkeypatch.setenv("SNAPEDGE_BUILDX", f"{docker.path} buildx")
+    (site.model / "Dockerfile").write_text("FROM scratch\n")
+    with (site.model / "inference.yaml").open("a") as file:
+        file.write("delivery: {image: full}\nbuild: {dockerfile: Dockerfile}\n")
+    shutil.rmtree(site.runtime)
+    request = BuildRequest(folder=site.model, architectures=(ARM64,), output=site.output)
+    source = ComposedRuntimes(site.cache)
+    built = building.build(request, cache=site.cache, source=source, progress=Silence())
+    snap = SnapFile.open(built.snaps[0])
+    runtime = RuntimeImage.parse(snap.read("runtime/runtime.json"))
+    assert (runtime.name, runtime.version, runtime.config["config"]["Cmd"]) == ("tripler", "1.0.0", ["/server"])
+    assert "server is setuid or setgid, and will not be" in built.warnings
+    assert verification.verify(built.snaps)[0].kind == "full"
+    calls = len(docker.calls)
+    again = building.build(request, cache=site.cache, source=source, progress=Silence())
+    assert (again.plan.is_idle, len(docker.calls), again.warnings) == (True, calls, built.warnings)
+    with pytest.raises(TwoRuntimesError, match="leave out --runtime, or the Dockerfile"):
+        building.plan_build(replace(request, runtime_folder=site.top), cache=site.cache, source=source)
 
 
 def test_a_full_snap_carries_its_runtime_and_verifies_alone(site: BuildSite) -> None:

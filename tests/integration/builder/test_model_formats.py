@@ -14,7 +14,7 @@ from snapedge_builder.building import Build, BuildRequest
 from snapedge_builder.contents import BuiltLayers
 from snapedge_builder.observation import RuntimeUnfitError
 from snapedge_builder.progress import Progress, Silence
-from snapedge_builder.runtimes import RuntimeDeclaration
+from snapedge_builder.runtimes import AnyRuntime
 from snapedge_hooks.vocabulary import Architecture
 
 from ...fakes.buildsite import PROJECT, RUNTIME, BuildSite, TinyRuntimes
@@ -27,7 +27,7 @@ FORMATS = [("tflite", "digit-reader", "model.tflite"), ("sklearn", "diabetes-pro
 class NamedRuntimes(TinyRuntimes):
     """The tiny runtime under the name that was asked for."""
 
-    def build(self, declaration: RuntimeDeclaration, architecture: Architecture, progress: Progress) -> BuiltLayers:
+    def build(self, declaration: AnyRuntime, architecture: Architecture, progress: Progress) -> BuiltLayers:
         """Make it."""
         built = super().build(declaration, architecture, progress)
         named = dataclasses.replace(built, image=dataclasses.replace(built.image, name=declaration.name))

@@ -118,6 +118,29 @@ def test_a_builder_of_another_kind_of_machine_is_told(docker: FakeDocker) -> Non
         door(docker).native()
 
 
+class Listener:
+    """Progress that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, str]] = []
+
+    def start(self, task: str) -> None:
+        """Nothing."""
+
+    def advance(self, task: str, note: str) -> None:
+        self.notes.append((task, note))
+
+    def done(self, task: str, outcome: str) -> None:
+        """Nothing."""
+
+
+def test_each_step_is_told_when_it_begins(docker: FakeDocker, tmp_path: Path) -> None:
+    docker.says("build", errors=(CASES / "step-fails.txt").read_text())
+    listener = Listener()
+    door(docker).build(order(), tmp_path / "out", progress=listener, task="buildx arm64")
+    assert listener.notes == [("buildx arm64", "step 1/2"), ("buildx arm64", "step 2/2")]
+
+
 def test_a_missing_docker_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(ToolMissingError, match="docker is not installed here; install docker with the buildx plugin"):
         Buildx((str(tmp_path / "docker"), "buildx")).native()
@@ -126,8 +149,9 @@ def test_a_missing_docker_says_what_to_install(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "errors",
     ["docker: unknown command: docker buildx\n\nRun 'docker --help' for more information\n",
+     "unknown flag: --bootstrap\n\nUsage:  docker [OPTIONS] COMMAND\n\nRun 'docker --help' for more information\n",
      "docker: 'buildx' is not a docker command.\nSee 'docker --help'\n"],
-    ids=["28", "20"],
+    ids=["28", "28 with a flag", "20"],
 )  # fmt: skip
 def test_a_missing_plugin_is_told_from_a_missing_docker(docker: FakeDocker, errors: str) -> None:
     docker.says("inspect", errors=errors, status=1)
@@ -180,6 +204,13 @@ def test_a_step_that_fails_is_told_with_its_line_and_what_it_printed_last(docker
         "exit code: 1; to-stderr"
     )
     assert "to-stdout\nto-stderr" in error.details
+
+
+def test_a_program_that_crashed_is_told_with_what_does_that(docker: FakeDocker, tmp_path: Path) -> None:
+    text = (CASES / "step-fails.txt").read_text().replace("exit code: 1", "exit code: 139")
+    docker.says("build", errors=text, status=1)
+    with pytest.raises(StepFailedError, match="under QEMU older than 10 that is what importing onnxruntime"):
+        door(docker).build(order(), tmp_path / "out")
 
 
 def test_a_file_that_is_not_in_the_context_is_told_with_the_line_that_wants_it(

@@ -83,3 +83,37 @@ build: {backend: compose}
 def test_the_declarations_of_this_project_are_good() -> None:
     found = read_declaration(Path(__file__).parents[3] / "snaps" / "wine-cultivar")
     assert found.name == "wine-cultivar"
+
+
+OWN = """\
+name: wine
+version: 1.10
+summary: Wine
+model: {file: model.onnx}
+samples: s.json
+"""
+
+
+def test_a_model_may_bring_an_image_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").touch()
+    text = f"{OWN}delivery: {{image: full}}\nbuild: {{dockerfile: Dockerfile}}\n"
+    found = parse_declaration(text.encode(), folder=tmp_path)
+    assert found.build.dockerfile is not None
+    assert found.build.dockerfile.file == tmp_path / "Dockerfile"
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("", "build.dockerfile: the image of one model travels inside its snap; write delivery: {image: full}"),
+        (
+            "delivery: {image: full}\nruntime: {name: onnx}\n",
+            "runtime.name: an image of one's own is called as its model, wine; leave runtime.name out",
+        ),
+    ],
+)
+def test_an_image_of_its_own_is_the_models_alone(tmp_path: Path, more: str, problem: str) -> None:
+    (tmp_path / "Dockerfile").touch()
+    with pytest.raises(DeclarationError) as caught:
+        parse_declaration(f"{OWN}{more}build: {{dockerfile: Dockerfile}}\n".encode(), folder=tmp_path)
+    assert problem in str(caught.value)

@@ -71,6 +71,44 @@ def test_every_breach_of_a_layer_is_told() -> None:
     assert caught.value.details.splitlines() == ["a.so is for EM_X86_64, not EM_AARCH64", "b is setuid or setgid"]
 
 
+def own(layers: dict[str, dict[str, Node]]) -> tuple[str, ...]:
+    return gates.check_own({name: Tree(entries) for name, entries in layers.items()}, Architecture.ARM64)
+
+
+def libc(newest: str) -> File:
+    return File(content=shared_object("EM_AARCH64", soname="libc.so.6") + f"\0GLIBC_2.17\0GLIBC_{newest}\0".encode())
+
+
+@pytest.mark.parametrize(
+    ("node", "breach"),
+    [
+        (shared_object("EM_X86_64"), "layer 02 for arm64: opt/x is for EM_X86_64, not EM_AARCH64"),
+        (
+            shared_object("EM_AARCH64", versions=["GLIBC_2.36"]),
+            "layer 02 for arm64: opt/x asks for GLIBC_2.36, the base has 2.31",
+        ),
+    ],
+)
+def test_an_image_of_ones_own_is_held_to_its_own_libc(node: bytes, breach: str) -> None:
+    with pytest.raises(GateError, match=breach):
+        own({"01": {"lib/libc.so.6": libc("2.31")}, "02": {"opt/x": File(content=node)}})
+
+
+def test_a_program_that_needs_glibc_cannot_be_where_there_is_none() -> None:
+    with pytest.raises(GateError, match=r"asks for GLIBC_2.17, the base has 0.0"):
+        own({"01": {"x": File(content=shared_object("EM_AARCH64", versions=["GLIBC_2.17"]))}})
+
+
+def test_what_may_not_matter_in_an_image_of_ones_own_is_told() -> None:
+    needy = File(content=shared_object("EM_AARCH64", needed=["libtk.so", "libc.so.6"]))
+    assert own(
+        {
+            "01": {"lib/libc.so.6": libc("2.31"), "bin/su": File(content=b"x", raw_mode=0o4755)},
+            "02": {"opt/x.so": needy, "opt/out": Link(target="../../../x"), "srv": Directory(mode=0o777)},
+        }
+    ) == ("bin/su is setuid or setgid, and will not be", "opt/x.so needs libtk.so, which is not in the image")
+
+
 def test_a_library_is_found_in_another_layer_by_soname_or_file_name() -> None:
     provider = gates.check_layer(
         Tree({"usr/lib/libz.so.1.3": File(content=shared_object("EM_AARCH64", soname="libz.so.1"))}), ARM64, layer="10"

@@ -159,3 +159,59 @@ def test_the_runtimes_of_this_repository_are_read() -> None:
     snaps = Path(__file__).parents[3] / "snaps"
     for declaration in sorted(snaps.glob("*/runtime.yaml")):
         assert runtimes.read_runtime(declaration.parent).packages
+
+
+OWN = """\
+name: mine
+version: 2.0
+formats: [onnx, tflite]
+base: {suite: bookworm, packages: [python3-minimal], tools: [python3-pip, git]}
+architectures: [arm64]
+build: {dockerfile: ../server/Dockerfile}
+"""
+
+
+def write_own(tmp_path: Path, yaml: str = OWN) -> Path:
+    folder = write(tmp_path, yaml=yaml)
+    (tmp_path / "server" / "Dockerfile").touch()
+    return folder
+
+
+def test_a_runtime_may_be_a_dockerfile(tmp_path: Path) -> None:
+    found = runtimes.read_any(write_own(tmp_path))
+    assert isinstance(found, runtimes.DockerfileRuntime)
+    assert (found.name, found.version, found.interface) == ("mine", "2.0", 1)
+    assert found.formats == (ModelFormat.ONNX, ModelFormat.TFLITE)
+    assert found.architectures == (Architecture.ARM64,)
+    assert found.dockerfile.context.resolve() == tmp_path / "server"
+    assert found.base == runtimes.BaseDeclaration(suite="bookworm", packages=("python3-minimal",), prune=())
+    assert found.tools == ("python3-pip", "git")
+
+
+def test_a_dockerfile_needs_no_base(tmp_path: Path) -> None:
+    lines = [line for line in OWN.splitlines() if not line.startswith("base")]
+    found = runtimes.read_any(write_own(tmp_path, "\n".join(lines)))
+    assert isinstance(found, runtimes.DockerfileRuntime)
+    assert (found.base, found.tools) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("formats: [onnx, tflite]\n", "", "runtime.yaml, line 1: formats: is missing"),
+        ("tflite]", "pmml]", "formats: 'pmml' is not a model format"),
+        ("architectures", "image: ../server\narchitectures", "image: is for images without a Dockerfile"),
+        ("python3-pip, git", "python3-pip=1", "base.tools: 'python3-pip=1' is not a package name"),
+        ("architectures", "extras: [grpc]\narchitectures", "unknown key 'extras'"),
+    ],
+)
+def test_a_dockerfile_runtime_that_says_nonsense_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        runtimes.read_any(write_own(tmp_path, OWN.replace(old, new)))
+    assert message in str(caught.value)
+
+
+def test_tools_are_for_a_dockerfile(tmp_path: Path) -> None:
+    text = YAML.replace("  suite", "  tools: [git]\n  suite")
+    with pytest.raises(DeclarationError, match=r"unknown key 'base.tools'"):
+        runtimes.read_any(write(tmp_path, yaml=text))
