@@ -95,18 +95,19 @@ class _Reader:
         architectures: set[Architecture] = set()
         missing: dict[Architecture, str] = {}
         waiting = list(_objects(self._json("index.json"), "manifests"))
+        seen: set[str] = set()
         while waiting:
             descriptor = waiting.pop(0)
-            annotations = descriptor.get("annotations") or {}
+            annotations = _object(descriptor, "annotations")
             name = annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name")
             if isinstance(name, str):
                 names.append(name)
-            platform = descriptor.get("platform") or {}
-            if platform.get("architecture") == "unknown":
+            if _object(descriptor, "platform").get("architecture") == "unknown":
                 continue
             blob = _blob(descriptor)
-            if blob not in self._members:
-                continue  # An index may list platforms whose manifests were not saved.
+            if blob not in self._members or blob in seen:
+                continue  # An index may list platforms whose manifests were not saved, and one image by many names.
+            seen.add(blob)
             body = self._json(blob)
             if "manifests" in body:
                 waiting.extend(_objects(body, "manifests"))
@@ -124,7 +125,7 @@ class _Reader:
         return names, architectures
 
     def _image(self, manifest: dict[str, Any]) -> tuple[Architecture | None, str]:
-        config = _blob(manifest.get("config") or {})
+        config = _blob(_object(manifest, "config"))
         if config not in self._members:
             return None, config
         architecture = _architecture(self._json(config))
@@ -135,8 +136,8 @@ class _Reader:
         names: list[str] = []
         architectures: set[Architecture] = set()
         for image in self._json_list("manifest.json"):
-            names += [tag for tag in image.get("RepoTags") or [] if isinstance(tag, str)]
-            config, layers = str(image.get("Config", "")), image.get("Layers") or []
+            names += _texts(image, "RepoTags")
+            config, layers = str(image.get("Config", "")), _texts(image, "Layers")
             for part in [config, *layers]:
                 if part not in self._members:
                     raise ImageArchiveError(self._path.name, f"lacks {part}, which its manifest names")
@@ -171,6 +172,16 @@ class _Reader:
 def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     items = document.get(key)
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _object(document: dict[str, Any], key: str) -> dict[str, Any]:
+    found = document.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(document: dict[str, Any], key: str) -> list[str]:
+    items = document.get(key)
+    return [item for item in items if isinstance(item, str)] if isinstance(items, list) else []
 
 
 def _blob(descriptor: dict[str, Any]) -> str:

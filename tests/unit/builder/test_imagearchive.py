@@ -1,5 +1,6 @@
 """Image archives: what containerd could import, and for whom."""
 
+import contextlib
 import io
 import json
 import tarfile
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from snapedge_builder import imagearchive
 from snapedge_builder.imagearchive import ImageArchiveError
@@ -104,3 +107,64 @@ def test_what_is_no_tar_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ImageArchiveError, match=r"a\.tar: is no uncompressed tar|holds neither"):
         imagearchive.read(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+@pytest.mark.parametrize("name", ["index.json", "manifest.json"])
+def test_a_document_that_is_no_plain_file_is_not_followed(tmp_path: Path, name: str, kind: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, "/etc/passwd"
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.addfile(info)
+    with pytest.raises(ImageArchiveError, match=f"{name} is no file of at most"):
+        imagearchive.read(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b" " * (4 * 1024 * 1024 + 1), "is no file of at most"),
+        (b"[" * 200_000, "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b'{"manifests": [1, null, {"digest": 7, "annotations": 1, "platform": []}]}', "holds no image"),
+    ],
+)
+def test_a_document_made_to_do_harm_is_refused(tmp_path: Path, data: bytes, words: str) -> None:
+    archive = Archive()
+    archive.members = {"index.json": data}
+    with pytest.raises(ImageArchiveError, match=words):
+        imagearchive.read(archive.write(tmp_path / "a.tar"))
+
+
+def test_an_index_that_names_itself_ends(tmp_path: Path) -> None:
+    archive = Archive()
+    name = "blobs/sha256/" + "0" * 64
+    loop = {"digest": "sha256:" + "0" * 64}
+    archive.index(loop)
+    archive.members[name] = json.dumps({"manifests": [loop, loop]}).encode()
+    with pytest.raises(ImageArchiveError, match="holds no image"):
+        imagearchive.read(archive.write(tmp_path / "a.tar"))
+
+
+def test_members_that_lead_out_of_the_archive_are_nobodys_blobs(tmp_path: Path) -> None:
+    """Nothing is extracted, and a name is compared, not followed."""
+    archive = Archive()
+    archive.members["../../etc/passwd"] = b"root"
+    archive.members["/etc/shadow"] = b"root"
+    archive.members["manifest.json"] = b'[{"Config": "../../../etc/hostname", "Layers": []}]'
+    with pytest.raises(ImageArchiveError, match=r"lacks \.\./\.\./\.\./etc/hostname"):
+        imagearchive.read(archive.write(tmp_path / "a.tar"))
+
+
+@given(at=st.integers(min_value=0, max_value=8000), junk=st.binary(min_size=1, max_size=40))
+def test_a_damaged_archive_is_read_or_refused_and_nothing_else(
+    at: int, junk: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged", numbered=True)
+    archive = Archive()
+    archive.index(archive.image("amd64"))
+    path = archive.write(folder / "a.tar")
+    data = path.read_bytes()
+    path.write_bytes(data[:at] + junk + data[at + len(junk) :])
+    with contextlib.suppress(ImageArchiveError):
+        assert imagearchive.read(path).architectures <= {Architecture.AMD64}
