@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -379,9 +381,43 @@ def test_two_builds_at_once_in_one_cache_both_end_well(site: BuildSite) -> None:
     verification.verify(first.snaps)
 
 
-@pytest.mark.parametrize("blocks", [30, 120])
-def test_a_disk_without_room_ends_in_an_error_and_leaves_nothing(site: BuildSite, blocks: int) -> None:
-    # A limit on the size of files stands in for a full disk: 15 kB is too small for a module, 60 kB for the snap.
+@pytest.mark.parametrize("task", ["model.onnx", "golden samples", "base layers", "model layer", "tripler_1.0.0_arm64"])
+def test_a_build_killed_after_any_step_ends_well_when_run_again(task: str, site: BuildSite, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        built_elsewhere(site), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    with process:
+        assert process.stderr is not None
+        told = next((line for line in process.stderr if line.startswith(task)), "")
+        os.killpg(process.pid, signal.SIGKILL)
+    assert told, "the step was come to"
+    (tmp_path / "calm").mkdir()
+    undisturbed = BuildSite(tmp_path / "calm")
+    assert build(site).built.snaps[0].digest == build(undisturbed).built.snaps[0].digest
+    assert site.files() == undisturbed.files()
+
+
+def test_a_cache_that_was_made_read_only_is_told(site: BuildSite) -> None:
+    build(site)
+    (site.model / "model.onnx").write_bytes(tripler(4.0).SerializeToString())
+    # Root writes where modes forbid it: a read-only file system is what stops everybody.
+    bind = f"mount --bind {shlex.quote(str(site.top / 'cache'))} {shlex.quote(str(site.top / 'cache'))}"
+    script = f'{bind} && mount -o remount,ro,bind {shlex.quote(str(site.top / "cache"))} && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh", *built_elsewhere(site)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("no user namespaces here")
+    assert done.returncode == 1, done.stderr
+    assert "cannot be written: Read-only file system; name another folder with --cache" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def built_elsewhere(site: BuildSite) -> list[str]:
+    """The command that builds the site's model in a process of its own."""
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
         "from snapedge_builder import cli, runtimesource; from tests.fakes.buildsite import TinyRuntimes;"
@@ -390,7 +426,13 @@ def test_a_disk_without_room_ends_in_an_error_and_leaves_nothing(site: BuildSite
         "cli.main(sys.argv[3:])"
     )
     places = ["--cache", str(site.top / "cache"), "--output", str(site.output), "-a", "arm64"]
-    command = [sys.executable, "-c", script, str(ROOT), str(site.source.folder), "build", str(site.model), *places]
+    return [sys.executable, "-c", script, str(ROOT), str(site.source.folder), "build", str(site.model), *places]
+
+
+@pytest.mark.parametrize("blocks", [30, 120])
+def test_a_disk_without_room_ends_in_an_error_and_leaves_nothing(site: BuildSite, blocks: int) -> None:
+    # A limit on the size of files stands in for a full disk: 15 kB is too small for a module, 60 kB for the snap.
+    command = built_elsewhere(site)
     done = subprocess.run(
         ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *command], capture_output=True, text=True, check=False
     )

@@ -246,6 +246,14 @@ def full(site: BuildSite, builder: Commands) -> Path:
         ("chmod 600 meta/hooks/install", "meta/hooks/install has mode 0600"),
         ("rm meta/hooks/remove", "hook remove has no meta/hooks/remove"),
         ("ln -s /etc/passwd meta/link", "meta/link links to /etc/passwd, outside of the snap"),
+        ("ln -s ../../etc/passwd meta/link", "meta/link links to ../../etc/passwd, outside of the snap"),
+        ("ln -sf /etc/passwd payload/payload.json", "payload/payload.json"),
+        ("mkfifo meta/pipe", "meta/pipe is neither a file nor a folder"),
+        ("mknod meta/disk b 8 0 || mkfifo meta/disk", "meta/disk is neither a file nor a folder"),
+        ("chmod u+s bin/*", "has mode 4755"),
+        ("truncate -s 100M payload/payload.json", "has 104857600 bytes, more than the 67108864 allowed"),
+        ("truncate -s 2G payload/model.tar", "size of payload/model.tar is"),
+        ("printf '' > meta/snap.yaml", "meta/snap.yaml"),
         ("mkdir evil; touch evil/x", "evil does not belong into a snap of ours"),
         ("touch lib/a.so", "lib/a.so is compiled"),
         ("rm -r payload runtime", "holds no payload/payload.json, runtime/runtime.json or cluster/objects.json"),
@@ -257,6 +265,31 @@ def test_a_snap_that_is_not_what_it_says_is_refused(
     said = builder("verify", repacked(full, change, tmp_path))
     assert (said.code, message in said.err) == (3, True), said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ln -sf /etc/passwd payload/payload.json",
+        "rm payload/model.tar; mkfifo payload/model.tar",
+        "truncate -s 100M payload/payload.json",
+        "truncate -s 2G payload/model.tar",
+        "ln -sf /etc/passwd runtime/runtime.json",
+        "printf x > sbom.cdx.json",
+        "rm sbom.cdx.json",
+        "printf '[]' > meta/snap.yaml",
+        "touch \"meta/$(printf 'new\\nline')\"",
+    ],
+)
+def test_a_hostile_snap_is_shown_or_refused_and_nothing_else(
+    full: Path, builder: Commands, tmp_path: Path, change: str
+) -> None:
+    hostile = repacked(full, change, tmp_path)
+    for said in (builder("inspect", hostile), builder("diff", full, hostile)):
+        assert said.code in (0, 1, 3)
+        assert "Traceback" not in said.err
+        assert "root:" not in said.out
+    assert builder("verify", hostile).code == 3
 
 
 def test_truncated_and_foreign_files_are_no_snaps(full: Path, builder: Commands, tmp_path: Path) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -92,6 +97,74 @@ def test_mirrors_that_do_not_answer_are_a_remote_part_away(repository: DebReposi
         door(repository, Cache(tmp_path / "cache"), uri="http://127.0.0.1:9").resolve(["server"])
     assert caught.value.exit_code is ExitCode.REMOTE_AWAY
     assert caught.value.brief.startswith("no answer from the package mirrors, needed to read the package lists")
+
+
+class CuttingMirror:
+    """Serves a folder over HTTP and ends the first answer for each package in its middle."""
+
+    def __init__(self, root: Path) -> None:
+        self.begun_at: list[int] = []
+        mirror = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args: Any) -> None:
+                return
+
+            def do_GET(self) -> None:
+                file = root / unquote(self.path).lstrip("/")
+                if not file.is_file():
+                    self.send_error(404)
+                    return
+                data = file.read_bytes()
+                start = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
+                self.send_response(206 if start else 200)
+                self.send_header("Content-Length", str(len(data) - start))
+                self.send_header("Accept-Ranges", "bytes")
+                self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+                if start:
+                    self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+                self.end_headers()
+                if file.suffix == ".deb":
+                    mirror.begun_at.append(start)
+                    if not start:
+                        self.wfile.write(data[: len(data) // 2])
+                        self.close_connection = True
+                        return
+                self.wfile.write(data[start:])
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def test_a_download_that_was_cut_off_goes_on_where_it_ended(tmp_path: Path) -> None:
+    repository = DebRepository(tmp_path / "repository")
+    repository.add("big", "1", architecture="arm64", files={"usr/share/big": random.Random(1).randbytes(400_000)})
+    repository.publish()
+    cache = Cache(tmp_path / "cache")
+    mirror = CuttingMirror(repository.root)
+    with mirror as uri:
+        for _ in range(3):
+            packages = door(repository, cache, uri=uri).resolve(["big"])
+            try:
+                door(repository, cache, uri=uri).fetch(packages)
+            except AptError:
+                continue
+            break
+    assert cache.find_blob(packages[0].digest) is not None
+    assert mirror.begun_at.count(0) == 1, "nothing was asked for twice"
+    assert max(mirror.begun_at) > 100_000
 
 
 def test_dependencies_that_cannot_be_met_are_told(repository: DebRepository, tmp_path: Path) -> None:

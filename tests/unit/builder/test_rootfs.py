@@ -200,3 +200,12 @@ def test_a_hostile_package_is_refused(name: str, kind: bytes, problem: str, tmp_
     member.linkname = "etc/absent"
     with pytest.raises(TreeError, match=problem):
         unpack(hostile_deb(tmp_path, member), tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+@pytest.mark.parametrize("target", ["/etc/shadow", "../../../../../../etc/shadow"])
+def test_a_link_of_a_package_is_kept_as_words_and_never_followed(target: str, tmp_path: Path) -> None:
+    member = tarfile.TarInfo("etc/link")
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    found = unpack(hostile_deb(tmp_path, member), tmp_path)
+    assert found.tree.entries == {"etc/link": Link(target=target, origin="x")}

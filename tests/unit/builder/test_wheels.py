@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from snapedge_builder import wheels
 from snapedge_builder.cache import Cache
+from snapedge_builder.errors import BuilderError
 from snapedge_builder.gates import Platform
 from snapedge_builder.trees import File
 from snapedge_builder.wheels import IndexAwayError, LockError, WheelCorruptError, WheelMissingError
 from snapedge_hooks.errors import ExitCode
-from snapedge_hooks.vocabulary import Architecture
+from snapedge_hooks.vocabulary import Architecture, Digest
 from tests.fakes.wheelhouse import Wheelhouse
 
 ARM64 = Platform(architecture=Architecture.ARM64, glibc=(2, 36), python=(3, 11))
@@ -123,6 +125,66 @@ def test_a_file_that_differs_from_its_record_is_refused(house: Wheelhouse, tmp_p
     with pytest.raises(WheelCorruptError, match=r"odd-1-py3-none-any.whl: odd.py is not what the wheel's RECORD says"):
         wheels.install(
             resolved, ARM64, prune=[], environment=environment, scratch=tmp_path, cache=Cache(tmp_path / "cache")
+        )
+
+
+@pytest.mark.parametrize(
+    "tag", ["cp310-cp310-manylinux_2_28_aarch64", "cp311-cp311-win_arm64", "cp311-cp311-musllinux_1_2_aarch64"]
+)
+def test_a_wheel_for_another_interpreter_or_system_is_no_wheel(house: Wheelhouse, tmp_path: Path, tag: str) -> None:
+    house.add("other", "1", tag=tag, files={"other.py": b""})
+    with pytest.raises(WheelMissingError, match=r"other 1 has no wheel for arm64"):
+        wheels.resolve(house.lock(tmp_path / "r.lock"), ARM64, environment=house.environment(tmp_path / "uv"))
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.py", "evil/../../outside.py", "/tmp/snapedge-outside.py", "..\\outside.py"]
+)
+def test_a_file_that_leads_out_of_its_wheel_gets_nowhere(house: Wheelhouse, tmp_path: Path, name: str) -> None:
+    house.add("evil", "1", tag="py3-none-any", files={"evil.py": b"", name: b"outside"})
+    environment = house.environment(tmp_path / "uv")
+    resolved = wheels.resolve(house.lock(tmp_path / "r.lock"), ARM64, environment=environment)
+    scratch = tmp_path / "a" / "scratch"
+    scratch.mkdir(parents=True)
+    # uv passes such files over, or refuses the wheel.
+    with contextlib.suppress(BuilderError):
+        installed = wheels.install(
+            resolved, ARM64, prune=[], environment=environment, scratch=scratch, cache=Cache(tmp_path / "cache")
+        )
+        assert not [path for item in installed for path in item.tree.entries if path.endswith("outside.py")]
+    assert not Path("/tmp/snapedge-outside.py").exists()
+    assert not [path for path in (tmp_path / "a").rglob("*outside.py") if "site-packages" not in path.parts]
+
+
+@pytest.mark.parametrize("listed", ["gone.py", "../../../etc/passwd", "/etc/passwd"])
+def test_what_a_record_lists_and_the_wheel_has_not_is_no_part_of_the_image(
+    house: Wheelhouse, tmp_path: Path, listed: str
+) -> None:
+    house.add("liar", "1", tag="py3-none-any", files={"liar.py": b""}, record={listed: b"x"})
+    environment = house.environment(tmp_path / "uv")
+    resolved = wheels.resolve(house.lock(tmp_path / "r.lock"), ARM64, environment=environment)
+    installed = wheels.install(
+        resolved, ARM64, prune=[], environment=environment, scratch=tmp_path, cache=Cache(tmp_path / "cache")
+    )
+    liar = next(item for item in installed if item.wheel.name == "liar")
+    assert [path for path in liar.tree.entries if "dist-info" not in path] == ["usr/lib/snapedge/site-packages/liar.py"]
+
+
+def test_a_wheel_that_is_no_archive_is_refused(house: Wheelhouse, tmp_path: Path) -> None:
+    file = house.add("broken", "1", tag="py3-none-any", files={"broken.py": b"x = 1\n" * 1000})
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    lock = tmp_path / "r.lock"
+    lock.write_text(f"broken==1 --hash=sha256:{Digest.of_file(file).hex}\n")
+    environment = house.environment(tmp_path / "uv")
+    with pytest.raises(BuilderError, match="broken"):
+        wheels.install(
+            wheels.resolve(lock, ARM64, environment=environment),
+            ARM64,
+            prune=[],
+            environment=environment,
+            scratch=tmp_path,
+            cache=Cache(tmp_path / "cache"),
         )
 
 
