@@ -55,7 +55,12 @@ class EdgeDevice:
 
     def common(self, snap: str) -> Path:
         """A snap's $SNAP_COMMON, seen from this machine."""
-        return rig.STATE / "devices" / self.name / "root" / "var" / "snap" / snap / "common"
+        return self.root / "var" / "snap" / snap / "common"
+
+    @property
+    def root(self) -> Path:
+        """Its root file system, seen from this machine."""
+        return rig.STATE / "devices" / self.name / "root"
 
     def service_state(self, snap: str, service: str) -> str:
         """What systemd says of a snap's service: active, inactive, failed."""
