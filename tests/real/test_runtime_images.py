@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,13 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging import utils
 
-from snapedge_builder import building, compose, layout, presentation, runtimes, runtimesource, scaffold
+from snapedge_builder import building, compose, layout, presentation, runtimes, runtimesource, sbom, scaffold
 from snapedge_builder.apt import MirrorsAwayError
 from snapedge_builder.cache import Cache
 from snapedge_builder.hosts import read_host
 from snapedge_builder.parts import BuiltRuntime
 from snapedge_builder.processes import ToolMissingError
+from snapedge_builder.progress import Silence
 from snapedge_builder.sources import SourcesError
 from snapedge_builder.wheels import IndexAwayError
 from snapedge_hooks.vocabulary import Architecture, Digest
@@ -136,6 +141,27 @@ def test_the_image_imports_what_it_serves_with_from_byte_code(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("\n[]\n")
+
+
+def test_the_bill_lists_every_package_in_the_layers_and_nothing_else(
+    root: Path, built: dict[Architecture, BuiltRuntime], cache: Cache
+) -> None:
+    host = read_host().architecture
+    source = runtimesource.ComposedRuntimes(cache)
+    components = source.build(runtimes.read_runtime(RUNTIME), host, Silence()).components
+    bill = sbom.document(subject=sbom.Component(kind="container", name="onnx", version="1"), components=components)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill.decode()) is None
+    status = [path.read_text() for path in (root / "var/lib/dpkg/status.d").iterdir()]
+    debs = {tuple(re.search(rf"(?m)^{key}: (.*)$", text)[1] for key in ("Package", "Version")) for text in status}  # type: ignore[index]  # each has both
+    wheels = {
+        (utils.canonicalize_name(name), version)
+        for path in (root / "usr/lib/snapedge/site-packages").glob("*.dist-info")
+        for name, _, version in [path.name.removesuffix(".dist-info").rpartition("-")]
+    }
+    listed = [(component.purl.partition("/")[0], component.name, component.version) for component in components]
+    assert sorted(listed) == sorted(
+        [*(("pkg:deb", *found) for found in debs), *(("pkg:pypi", *found) for found in wheels)]
+    )
 
 
 @needs_bwrap

@@ -11,7 +11,7 @@ from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.payload import Payload
 from snapedge_hooks.samples import SampleSet
 
-from . import contents, declaration, modelfile, preparation, runtimes, samplesfile, snapyaml, verification
+from . import contents, declaration, modelfile, preparation, runtimes, samplesfile, sbom, snapyaml, verification
 from .building import NotAProjectError
 from .cache import Cache, default_root
 from .progress import Silence
@@ -63,6 +63,11 @@ def _snap(path: Path) -> dict[str, Any]:
         }
     if contents.RUNTIME in snap.entries:
         found["runtime"] = _runtime(verification.read_runtime(snap))
+    if contents.SBOM in snap.entries:
+        packages = sbom.libraries(snap.read(contents.SBOM), file=path.name)
+        found["packages"] = [
+            {"name": one.name, "version": one.version, "licence": one.licence or "not declared"} for one in packages
+        ]
     if clusterobjects.FILE in snap.entries:
         found["objects"] = [one.path for one in verification.read_objects(snap).objects]
         found["launcher"] = [name.removeprefix("launcher/") for name in snap.files_below("launcher")]

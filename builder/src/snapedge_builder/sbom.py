@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from snapedge_hooks.document import canonical_json
+from snapedge_hooks.document import Fields, canonical_json, parse_object
 from snapedge_hooks.vocabulary import Digest
 
 _SPECIFICATION = "1.6"
@@ -54,6 +54,29 @@ class Component:
         if self.digest is not None:
             found["hashes"] = [{"alg": "SHA-256", "content": self.digest.hex}]
         return found
+
+
+def libraries(bill: bytes, *, file: str) -> tuple[Component, ...]:
+    """The packages that a bill of ours lists, in its order; models and files are not among them.
+
+    Raises:
+        DocumentError: it is no such bill.
+    """
+    what = f"{file}: bill of materials"
+    found = []
+    for item in parse_object(bill, what=what).objects("components"):
+        if item.text("type") != "library":
+            continue
+        licences = [Fields(entry, what=what) for entry in item.list("licenses", default=[]) if isinstance(entry, dict)]
+        found.append(
+            Component(
+                kind="library",
+                name=item.text("name"),
+                version=item.text("version"),
+                licence=" AND ".join(licence.object("license").text("name") for licence in licences),
+            )
+        )
+    return tuple(found)
 
 
 def document(*, subject: Component, components: Iterable[Component]) -> bytes:

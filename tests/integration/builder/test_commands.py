@@ -267,6 +267,10 @@ def test_a_snap_that_is_not_what_it_says_is_refused(
     assert "Traceback" not in said.err
 
 
+def test_a_snap_is_shown_with_the_packages_in_it(full: Path, builder: Commands) -> None:
+    assert "packages\n  base  1  not declared" in builder("inspect", full).out
+
+
 @pytest.mark.parametrize(
     "change",
     [
