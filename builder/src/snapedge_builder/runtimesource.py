@@ -25,6 +25,7 @@ from .runtimes import AnyRuntime, DockerfileRuntime, RuntimeDeclaration
 from .sbom import Component
 
 if TYPE_CHECKING:
+    from .hosts import Host
     from .parts import BuiltRuntime
 
 _KIND = "built-runtime"
@@ -33,9 +34,10 @@ _KIND = "built-runtime"
 class ComposedRuntimes:
     """Runtimes made by the backend that their declaration names."""
 
-    def __init__(self, cache: Cache, *, refresh: bool = False) -> None:
+    def __init__(self, cache: Cache, *, refresh: bool = False, host: Host | None = None) -> None:
         self._cache = cache
         self._refresh = refresh
+        self._host = host  # None for the one this runs on
 
     def find(self, declaration: AnyRuntime, architecture: Architecture) -> BuiltLayers | None:
         """The runtime that these files gave before, if the cache still holds all of it.
@@ -132,13 +134,19 @@ class ComposedRuntimes:
                 architecture,
                 cache=self._cache,
                 buildx=Buildx.of_environment(),
+                host=self._host,
                 refresh=self._refresh,
                 progress=progress,
             )
         from . import compose
 
         return compose.build_runtime(
-            declaration, architecture, cache=self._cache, refresh=self._refresh, progress=progress
+            declaration,
+            architecture,
+            cache=self._cache,
+            host=self._host,
+            refresh=self._refresh,
+            progress=progress,
         )
 
 
