@@ -112,15 +112,21 @@ class BlobWriter:
 class Cache:
     """A cache folder, opened."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, notes: Path | None = None) -> None:
         """Open the cache, making it where it is absent, and remove what dead builds left.
+
+        Args:
+            root: its folder.
+            notes: a folder for notes in place of its own: what is to be made without knowing what was made before.
 
         Raises:
             CacheError: the folder cannot be made or written.
         """
         self.root = root.absolute()
+        self.notes = self.root / "notes" if notes is None else notes.absolute()
         with self.guard():
-            for folder in ("blobs/sha256", "notes", "scratch", "locks", "apt"):
+            self.notes.mkdir(parents=True, exist_ok=True)
+            for folder in ("blobs/sha256", "scratch", "locks", "apt"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             self._sweep()
 
@@ -217,7 +223,7 @@ class Cache:
                 Path(name).unlink(missing_ok=True)
 
     def _note_path(self, kind: str, key: Digest) -> Path:
-        return self.root / "notes" / kind / f"{key.hex}.json"
+        return self.notes / kind / f"{key.hex}.json"
 
     # One at a time.
 

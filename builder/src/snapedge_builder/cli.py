@@ -79,7 +79,7 @@ def builder(verbose: bool) -> None:
     builder try snaps/my-model --serve               serve it here as devices will, and ask it its samples
     builder lock snaps/runtime-onnx                  pin a runtime's packages and wheels by hash
     builder inspect dist/my-model_0.1.0_arm64.snap   show what is in a snap
-    builder verify dist/*.snap                       check every digest and every rule
+    builder verify dist/*.snap                       check every digest and every rule; --rebuild proves the bytes
     builder diff OLD.snap NEW.snap                   say what a device downloads, and which layer is to blame
     builder snapcraft dist/my-model_*.snap -o DIR    write a snapcraft project that packs the same
     builder gadget my-model=SNAP_ID                  print a gadget's connections and defaults
@@ -242,16 +242,39 @@ def inspect(path: Path, form: str) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A public key's file: every snap must be signed by one of those named. May be repeated.",
 )
+@click.option(
+    "--rebuild", is_flag=True, help="Build the snaps again from their folder, too, and compare them to the byte."
+)
+@_RUNTIME
+@_CACHE
 @_FORMAT
-def verify(files: tuple[Path, ...], key_files: tuple[Path, ...], form: str) -> None:
+def verify(
+    files: tuple[Path, ...],
+    key_files: tuple[Path, ...],
+    rebuild: bool,
+    runtime_folder: Path | None,
+    cache_folder: Path | None,
+    form: str,
+) -> None:
     """Check .snap FILES against everything they say of themselves.
 
     Name a model's snap together with the snap of its runtime to have the image digest computed again, too.
+
+    With --rebuild, FILES are the snaps of one version, and may be followed by the folder they were built from; it is
+    the one of their name in ./snaps where not given. It is built again without what the cache remembers having made.
+    A snap that comes out differently ends it with exit code 3, and the first file that differs is named.
     """
     from . import verification
 
-    verified = verification.verify(files)
+    folders = [path for path in files if rebuild and path.is_dir()]
+    if len(folders) > 1 or len(folders) == len(files):
+        raise click.UsageError("--rebuild takes .snap files and then one folder")
+    verified = verification.verify([path for path in files if path not in folders])
     signatures = _signatures(verified, key_files)
+    if rebuild:
+        told = f"built again from {_rebuilt(verified, folders, runtime_folder, cache_folder)}: the same bytes"
+        for found in signatures.values():
+            found.append(told)
     document = [
         {
             "file": snap.path.name,
@@ -290,6 +313,18 @@ def _signatures(verified: Sequence[VerifiedSnap], key_files: Sequence[Path]) -> 
 
     keys = [signing.read_public_key(path) for path in key_files]
     return {snap.path: [f"signed by {signing.check(snap, keys)}"] for snap in verified}
+
+
+def _rebuilt(
+    verified: Sequence[VerifiedSnap], folders: Sequence[Path], runtime_folder: Path | None, cache_folder: Path | None
+) -> Path:
+    from . import cache, presentation, reproduction
+
+    opened = cache.Cache(cache_folder or cache.default_root())
+    with presentation.stderr_progress() as progress:
+        return reproduction.rebuild(
+            verified, next(iter(folders), None), runtime_folder=runtime_folder, cache=opened, progress=progress
+        )
 
 
 def _parsed(architectures: Sequence[str]) -> tuple[Architecture, ...]:

@@ -29,6 +29,9 @@ from .wheels import Wheel
 
 T = TypeVar("T")
 
+NOTES = ("packages", "wheels")
+"""Kinds of notes that hold what mirrors and index answered."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseResolution:
