@@ -65,9 +65,10 @@ def _snap(path: Path) -> dict[str, Any]:
         found["runtime"] = _runtime(verification.read_runtime(snap))
     if contents.SBOM in snap.entries:
         packages = sbom.libraries(snap.read(contents.SBOM), file=path.name)
-        found["packages"] = [
-            {"name": one.name, "version": one.version, "licence": one.licence or "not declared"} for one in packages
-        ]
+        if packages:
+            found["packages"] = [
+                {"name": one.name, "version": one.version, "licence": one.licence or "not declared"} for one in packages
+            ]
     if clusterobjects.FILE in snap.entries:
         found["objects"] = [one.path for one in verification.read_objects(snap).objects]
         found["launcher"] = [name.removeprefix("launcher/") for name in snap.files_below("launcher")]

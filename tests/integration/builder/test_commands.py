@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -36,7 +37,10 @@ def remember(cache: Cache, declaration: runtimes.RuntimeDeclaration, architectur
     cache.write_note(
         "built-runtime",
         runtimesource._key(declaration, architecture),
-        {"runtime": runtime.image.to_json().decode(), "components": []},
+        {
+            "runtime": runtime.image.to_json().decode(),
+            "components": [dataclasses.asdict(component) for component in runtime.components],
+        },
     )
 
 
