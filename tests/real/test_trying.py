@@ -14,6 +14,7 @@ import pytest
 
 from snapedge_hooks.errors import ExitCode
 
+from .buildkit import BuildKit
 from .cluster import REGISTRY, Cluster
 from .kserve_controller import KServeController
 from .servedmodel import eventually
@@ -36,6 +37,19 @@ def test_a_shipped_model_answers_its_samples_from_its_layers(name: str, tmp_path
     assert found["passed"] is True
     assert all(output["answers"] == found["samples"] for output in found["outputs"])
     assert found["ready_seconds"] < 10
+
+
+def test_a_shipped_model_answers_its_samples_on_arm64_too(buildkit: BuildKit) -> None:
+    buildkit.emulate(on=True)
+    words = ["--architecture", "arm64", "--timeout", "300", "--format", "json"]
+    done = subprocess.run(
+        [BUILDER, "try", SNAPS / "wine-cultivar", *words], capture_output=True, text=True, check=False
+    )
+    if done.returncode == ExitCode.REMOTE_AWAY and os.environ.get("CI") != "true":
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["passed"], found["architecture"]) == (True, "arm64")
 
 
 @pytest.fixture

@@ -17,16 +17,29 @@ GOOD = (10, 0)
 _SECONDS = 10.0
 _INTERPRETER = re.compile(r"^interpreter (\S.*)$", re.MULTILINE)
 _MAGIC = re.compile(r"^magic ([0-9a-f]+)$", re.MULTILINE)
+_FLAGS = re.compile(r"^flags: (\S*)$", re.MULTILINE)
 _VERSION = re.compile(r"version (\d+)\.(\d+)")
 _MACHINES = {Architecture.AMD64: "3e00", Architecture.ARM64: "b700"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulator:
-    """A program that is registered to run those of an architecture."""
+    """A program that is registered to run those of an architecture.
+
+    Attributes:
+        path: where it lies.
+        version: of QEMU.
+        is_held: whether the kernel holds it open (flag F), so that it runs where its path leads nowhere, in a sandbox.
+    """
 
     path: Path
     version: tuple[int, int]
+    is_held: bool = False
+
+    @property
+    def runs_images(self) -> bool:
+        """Whether the images of this project run under it, in a sandbox."""
+        return self.is_held and self.version >= GOOD
 
     def __str__(self) -> str:
         """For people."""
@@ -48,7 +61,9 @@ def registered(architecture: Architecture, *, folder: Path = BINFMT) -> Emulator
         if magic[1][36:40] == _MACHINES[architecture]:
             version = _version(Path(path[1]))
             if version is not None:
-                found.append(Emulator(path=Path(path[1]), version=version))
+                flags = _FLAGS.search(text)
+                held = flags is not None and "F" in flags[1]
+                found.append(Emulator(path=Path(path[1]), version=version, is_held=held))
     return max(found, key=lambda emulator: emulator.version, default=None)
 
 

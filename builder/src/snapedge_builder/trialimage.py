@@ -20,10 +20,11 @@ from snapedge_hooks.payload import Payload
 from snapedge_hooks.samples import SampleSet
 from snapedge_hooks.vocabulary import Architecture, Digest
 
-from . import building, contents, runtimes, verification
+from . import building, contents, emulation, runtimes, verification
 from .building import BuildRequest, NoModelError
 from .cache import Cache
 from .contents import BuiltLayers
+from .emulation import Emulator
 from .errors import BuilderError
 from .observation import RuntimeSource, RuntimeUnfitError
 from .progress import Progress
@@ -49,10 +50,15 @@ class ForeignArchitectureError(BuilderError):
 
     exit_code = ExitCode.USAGE
 
-    def __init__(self, file: str, architecture: Architecture, host: str) -> None:
+    def __init__(self, file: str, architecture: Architecture, host: str, emulator: Emulator | None) -> None:
+        there = ""
+        if emulator is not None:
+            wrong = "is too old" if emulator.is_held else "is registered without flag F, so that no sandbox reaches it"
+            there = f"; {emulator} {wrong}"
         super().__init__(
-            f"{file} is for {architecture}, this host is {host}",
-            resolution="try the snap of the same version for this host",
+            f"{file} is for {architecture}, this host is {host}{there}",
+            resolution="try the snap of the same version for this host, or register QEMU "
+            f"{emulation.GOOD[0]} or newer for {architecture} (binfmt_misc, flag F)",
         )
 
 
@@ -88,6 +94,20 @@ def host_architecture() -> Architecture | None:
         return None
 
 
+def check_runs_here(file: str, architecture: Architecture, *, binfmt: Path = emulation.BINFMT) -> tuple[str, ...]:
+    """Nothing where this host runs the architecture itself; what to know of the emulator where that does.
+
+    Raises:
+        ForeignArchitectureError: neither does.
+    """
+    if architecture is host_architecture():
+        return ()
+    emulator = emulation.registered(architecture, folder=binfmt)
+    if emulator is None or not emulator.runs_images:
+        raise ForeignArchitectureError(file, architecture, platform.machine(), emulator)
+    return (f"{architecture} runs under {emulator} here: the answers are a device's, the times are not",)
+
+
 def read(
     path: Path,
     *,
@@ -101,7 +121,7 @@ def read(
 
     Args:
         path: the folder, or the snap.
-        architecture: to build a folder for, and that a snap must be for; None takes a snap as it is.
+        architecture: to build a folder for; a snap is for one already.
         runtime: folder or snap of the runtime, or None for the one it was built on.
         cache: of the builder.
         source: where built runtimes come from.
@@ -114,7 +134,7 @@ def read(
     """
     if path.is_dir():
         return _of_folder(path, architecture, runtime, cache, source, progress)
-    return _of_snap(path, architecture, runtime, source, progress)
+    return _of_snap(path, runtime, source, progress)
 
 
 def _of_folder(
@@ -126,7 +146,7 @@ def _of_folder(
     progress: Progress,
 ) -> TrialImage:
     if architecture is None:
-        raise ForeignArchitectureError(folder.name, Architecture.AMD64, platform.machine())
+        raise ForeignArchitectureError(folder.name, Architecture.AMD64, platform.machine(), None)
     request = BuildRequest(folder=folder, runtime_folder=runtime, architectures=(architecture,))
     seen, laid = building.lay_out(request, cache=cache, source=source, progress=progress)
     built = laid.runtimes[architecture]
@@ -141,17 +161,13 @@ def _of_folder(
     )
 
 
-def _of_snap(
-    path: Path, architecture: Architecture | None, runtime: Path | None, source: RuntimeSource, progress: Progress
-) -> TrialImage:
+def _of_snap(path: Path, runtime: Path | None, source: RuntimeSource, progress: Progress) -> TrialImage:
     progress.start(path.name)
     (verified,) = verification.verify([path])
     progress.done(path.name, "verified")
     payload, model = verified.payload, verified.model
     if payload is None or model is None:
         raise NoModelError(path.name)
-    if architecture is not None and payload.architecture is not architecture:
-        raise ForeignArchitectureError(path.name, payload.architecture, str(architecture))
     snap = SnapFile.open(path)
     if runtime is not None:
         image, layers = _named_runtime(runtime, payload, source, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class _Options:
     port: int
     seconds: float
     form: str
+    architecture: str | None
 
 
 @click.command("try")
@@ -42,6 +43,11 @@ class _Options:
     type=click.Path(path_type=Path, exists=True),
     help="The runtime's folder or snap. Where not given: for a folder ../runtime-<name> beside it, for a snap the one "
     "inside it, or the runtime snap beside it that it was built on.",
+)
+@click.option(
+    "--architecture",
+    type=click.Choice(["amd64", "arm64"]),
+    help="Of a folder: what to build and run; this host's where not given. Another one runs under QEMU 10 or newer.",
 )
 @click.option("--serve", is_flag=True, help="Leave it up until Ctrl-C, and print a curl line that asks it.")
 @click.option(
@@ -88,6 +94,7 @@ class _Options:
 def try_model(
     path: Path,
     runtime: Path | None,
+    architecture: str | None,
     serve: bool,
     port: int,
     seconds: float,
@@ -108,7 +115,11 @@ def try_model(
     from . import cache
 
     opened = cache.Cache(cache_folder or cache.default_root())
-    options = _Options(path=path, runtime=runtime, serve=serve, port=port, seconds=seconds, form=form)
+    if architecture is not None and not path.is_dir():
+        raise click.BadParameter("a snap is for one already", param_hint="--architecture")
+    options = _Options(
+        path=path, runtime=runtime, serve=serve, port=port, seconds=seconds, form=form, architecture=architecture
+    )
     with sigterm_interrupts():
         if context is None:
             found = _here(options, opened)
@@ -124,10 +135,17 @@ def try_model(
 
 def _here(options: _Options, opened: Cache) -> Replay | None:
     from snapedge_hooks import sandbox
+    from snapedge_hooks.vocabulary import Architecture
 
     from . import replay, trialimage, trialreport, trialserver
 
-    image = _image(options, opened, trialimage.host_architecture(), is_run_here=True)
+    wanted = trialimage.host_architecture()
+    if options.architecture is not None:
+        wanted = Architecture.parse(options.architecture)
+        trialimage.check_runs_here(options.path.name, wanted)
+    image = _image(options, opened, wanted)
+    notes = trialimage.check_runs_here(options.path.name, image.payload.architecture)
+    image = replace(image, notes=(*image.notes, *notes))
     runner = sandbox.find_sandbox()
     model = image.payload.model.name
     with trialserver.running(image, cache=opened, sandbox=runner, port=options.port, seconds=options.seconds) as server:
@@ -159,7 +177,7 @@ def _on_cluster(
     place = _place(*where)
     clock = SystemClock()
     architecture = clustertrial.architecture_of(cluster, trialimage.host_architecture())
-    image = _image(options, opened, architecture, is_run_here=False)
+    image = _image(options, opened, architecture)
     model = image.payload.model.name
     with (
         presentation.stderr_progress() as progress,
@@ -187,15 +205,13 @@ def _on_cluster(
     return found
 
 
-def _image(options: _Options, opened: Cache, architecture: Any, *, is_run_here: bool) -> TrialImage:
+def _image(options: _Options, opened: Cache, architecture: Any) -> TrialImage:
     from . import presentation, runtimesource, trialimage
 
-    # A cluster says itself which snaps it can run.
-    wanted = architecture if is_run_here or options.path.is_dir() else None
     with presentation.stderr_progress() as progress:
         return trialimage.read(
             options.path,
-            architecture=wanted,
+            architecture=architecture,
             runtime=options.runtime,
             cache=opened,
             source=runtimesource.ComposedRuntimes(opened),
