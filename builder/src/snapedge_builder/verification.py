@@ -30,7 +30,7 @@ from snapedge_hooks.payload import Payload
 from snapedge_hooks.samples import SampleSet
 from snapedge_hooks.vocabulary import Architecture, Digest, GateMode
 
-from . import containercheck, contents, snapyaml
+from . import containercheck, contents, sbom, snapyaml
 from .errors import BuilderError
 from .signature import Signature, check_samples
 from .snapfile import SnapFile
@@ -96,7 +96,7 @@ def verify(paths: Sequence[Path]) -> tuple[VerifiedSnap, ...]:
         SnapFileError: no snap, cut short or damaged.
         ContainerError: snapd would refuse the tree.
         SnapYamlError: snapd would refuse the snap.yaml.
-        DocumentError: payload.json or runtime.json is not what its format says.
+        DocumentError: payload.json, runtime.json or the bill of materials is not what its format says.
         VerificationError: a digest, size or name differs from what the snap says.
     """
     opened = [SnapFile.open(path) for path in paths]
@@ -203,6 +203,7 @@ def _check_layout(snap: SnapFile) -> None:
             raise VerificationError(file, f"{name} does not belong into a snap of ours")
         if stat.S_ISREG(entry.mode) and name.endswith((".pyc", ".so")):
             raise VerificationError(file, f"{name} is compiled; what a snap runs itself is the same everywhere")
+    sbom.libraries(snap.read(contents.SBOM), file=file)
 
 
 def _check_runtime(snap: SnapFile, runtime: RuntimeImage) -> None:

@@ -286,7 +286,6 @@ def test_a_snap_is_shown_with_the_packages_in_it(full: Path, builder: Commands) 
         "printf x > sbom.cdx.json",
         "rm sbom.cdx.json",
         "printf '[]' > meta/snap.yaml",
-        "touch \"meta/$(printf 'new\\nline')\"",
     ],
 )
 def test_a_hostile_snap_is_shown_or_refused_and_nothing_else(
