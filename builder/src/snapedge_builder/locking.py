@@ -8,6 +8,7 @@ Rules:
    rebuild of Debian's of the same source, what the server's own lock says of wheels, or runtime.yaml. Otherwise nothing
    is written: mirrors are often between two states for some hours.
 
+    NothingToPinError      a runtime is built from a Dockerfile
     VersionsDifferError    architectures would get different versions for no reason that is named
 """
 
@@ -29,10 +30,23 @@ from .errors import BuilderError
 from .hosts import Host
 from .progress import Progress, Silence
 from .runtimelock import RuntimeLock, RuntimeLockError
-from .runtimes import PINS_NAME, RuntimeDeclaration
+from .runtimes import PINS_NAME, DockerfileRuntime, RuntimeDeclaration
 from .wheels import Wheel
 
 _REBUILD = re.compile(r"\+b\d+$")
+
+
+class NothingToPinError(BuilderError):
+    """A runtime's Dockerfile decides by itself what it takes."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, declaration: DockerfileRuntime) -> None:
+        super().__init__(
+            f"{declaration.folder.name} is built from {declaration.dockerfile.file.name}, and nothing else says what "
+            "goes in",
+            resolution="pin there: images by digest, packages and wheels by version and hash",
+        )
 
 
 class VersionsDifferError(BuilderError):
@@ -73,9 +87,10 @@ def check(folder: Path) -> LockResult:
     """The lock of a runtime's folder, which fits it; nobody is asked.
 
     Raises:
+        NothingToPinError: the runtime is built from a Dockerfile.
         RuntimeLockError: there is none, it is damaged, or it does not fit.
     """
-    declaration = runtimes.read_runtime(folder.absolute())
+    declaration = _declared(folder)
     found = runtimelock.find(declaration)
     if found is None:
         raise RuntimeLockError(declaration.folder, "is missing")
@@ -95,11 +110,12 @@ def lock(
         progress: told when they are.
 
     Raises:
+        NothingToPinError: the runtime is built from a Dockerfile.
         RuntimeLockError: the lock that is there is damaged, and is not to be replaced.
         VersionsDifferError: see rule 3.
         BuilderError: a package or wheel cannot be had; the file is as it was.
     """
-    declaration = runtimes.read_runtime(folder.absolute())
+    declaration = _declared(folder)
     before = _before(declaration.folder, upgrade=upgrade)
     path = folder / PINS_NAME
     asking = host or hosts.read_host()
@@ -149,6 +165,13 @@ def explain(
         if len(found) < len(wheels) or len(set(found.values())) > 1:
             reasons[name] = "the server's own lock says so, by a marker"
     return reasons
+
+
+def _declared(folder: Path) -> RuntimeDeclaration:
+    found = runtimes.read_any(folder.absolute())
+    if isinstance(found, DockerfileRuntime):
+        raise NothingToPinError(found)
+    return found
 
 
 def _before(folder: Path, *, upgrade: bool) -> RuntimeLock | None:

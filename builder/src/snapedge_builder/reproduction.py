@@ -26,11 +26,13 @@ from .errors import BuilderError
 from .firstdifference import Difference
 from .hosts import Host
 from .progress import Progress
+from .runtimes import AnyRuntime, DockerfileRuntime
 from .snapfile import SnapFile
 from .verification import VerifiedSnap
 
 _FOLDERS = Path("snaps")
 _UNPINNED = "; or `builder lock` the runtime before it is built, if packages moved on since"
+_UNKNOWN = "; or pin in the Dockerfile what it takes, if that moved on since"
 
 
 class NotReproducedError(BuilderError):
@@ -39,7 +41,7 @@ class NotReproducedError(BuilderError):
     exit_code = ExitCode.REFUSED
 
     def __init__(
-        self, file: str, folder: Path, difference: Difference | None, *, components: Sequence[str], is_pinned: bool
+        self, file: str, folder: Path, difference: Difference | None, *, components: Sequence[str], hint: str
     ) -> None:
         if difference is None:
             problem = "it holds the same files, packed otherwise"
@@ -50,7 +52,7 @@ class NotReproducedError(BuilderError):
         super().__init__(
             f"{file} is not what {folder} gives: {problem}",
             details="\n".join(components),
-            resolution=resolution + ("" if is_pinned or difference is None else _UNPINNED),
+            resolution=resolution + ("" if difference is None else hint),
         )
         self.difference = difference
 
@@ -63,11 +65,11 @@ class OtherFolderError(BuilderError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Said:
-    """What a folder says that it builds."""
+    """What a folder says that it builds, and what may have moved on since, as a hint."""
 
     name: str
     version: str
-    is_pinned: bool
+    hint: str
 
 
 def rebuild(
@@ -130,17 +132,21 @@ def _without_memory(cache: Cache, notes: Path) -> Cache:
 def _said(folder: Path, runtime_folder: Path | None) -> _Said:
     if (folder / declaration.FILE_NAME).is_file():
         model = declaration.read_declaration(folder.absolute())
-        runtime = building.runtime_for(model, runtime_folder)
+        runtime: AnyRuntime = building.runtime_for(model, runtime_folder)
         name, version = str(model.name), str(model.version)
     elif (folder / runtimes.FILE_NAME).is_file():
-        runtime = runtimes.read_runtime(folder.absolute())
+        runtime = runtimes.read_any(folder.absolute())
         name, version = contents.runtime_snap_name(runtime.name), str(runtime.version)
     else:
         raise OtherFolderError(
             f"{folder} holds neither {declaration.FILE_NAME} nor {runtimes.FILE_NAME}",
             resolution="name the folder that the snap was built from: builder verify --rebuild FILE.snap FOLDER",
         )
-    return _Said(name=name, version=version, is_pinned=(runtime.folder / runtimes.PINS_NAME).is_file())
+    if isinstance(runtime, DockerfileRuntime):
+        hint = _UNKNOWN
+    else:
+        hint = "" if (runtime.folder / runtimes.PINS_NAME).is_file() else _UNPINNED
+    return _Said(name=name, version=version, hint=hint)
 
 
 def _folder_name(snap: str) -> str:
@@ -157,7 +163,7 @@ def _compare(snap: VerifiedSnap, rebuilt: Path, folder: Path, said: _Said) -> No
         folder,
         firstdifference.find(found, wanted),
         components=list(_components(found, wanted)),
-        is_pinned=said.is_pinned,
+        hint=said.hint,
     )
 
 

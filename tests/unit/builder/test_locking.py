@@ -10,7 +10,7 @@ import pytest
 from snapedge_builder import locking, resolution, runtimelock, runtimesource
 from snapedge_builder.apt import PackageWithdrawnError
 from snapedge_builder.cache import Cache
-from snapedge_builder.locking import LockResult, VersionsDifferError
+from snapedge_builder.locking import LockResult, NothingToPinError, VersionsDifferError
 from snapedge_builder.parts import BuiltRuntime
 from snapedge_builder.runtimelock import PinnedError, RuntimeLockError
 from snapedge_builder.wheels import WheelWithdrawnError
@@ -179,6 +179,17 @@ def test_a_damaged_lock_is_replaced_by_an_upgrade_alone(world: OfflineRuntime) -
     with pytest.raises(RuntimeLockError, match="make another with `builder lock --upgrade`"):
         lock(world)
     assert lock(world, upgrade=True).is_new
+
+
+def test_what_a_dockerfile_takes_is_not_pinned_here(world: OfflineRuntime) -> None:
+    (world.folder / "Dockerfile").write_text("FROM scratch\n")
+    (world.folder / "runtime.yaml").write_text(
+        "name: mine\nversion: 1.0.0\nformats: [onnx]\nbuild: {dockerfile: Dockerfile}\n"
+    )
+    for attempt in (lock, lambda world: locking.check(world.folder)):
+        with pytest.raises(NothingToPinError, match=r"runtime is built from Dockerfile, .*; pin there") as caught:
+            attempt(world)
+        assert caught.value.exit_code is ExitCode.USAGE
 
 
 def test_a_host_that_is_not_in_the_lock_cannot_compile_and_says_so(world: OfflineRuntime) -> None:
