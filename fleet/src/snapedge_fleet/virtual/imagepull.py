@@ -91,8 +91,18 @@ class ImagePuller:
                 f"rpc error: code = Unknown desc = {prefix}: failed to extract layer: {error}"
             ) from error
 
+    def held(self, reference: str) -> Image | None:
+        """The image of a reference by digest, if this device pulled it before."""
+        match = _REFERENCE.fullmatch(reference)
+        digest = "" if match is None else match["digest"] or ""
+        known = self._known(digest)
+        return self._image(reference, digest, known.read_bytes()) if digest and known.is_file() else None
+
+    def _known(self, digest: str) -> Path:
+        return self._content / f"{digest.replace(':', '-')}.json"
+
     def _pull(self, session: requests.Session, reference: str, name: str, version: str) -> Image:
-        known = self._content / f"{version.replace(':', '-')}.json"
+        known = self._known(version)
         if is_digest(version) and known.is_file():
             return self._image(reference, version, known.read_bytes())
         url = f"http://{self._host}/v2/{name}"
@@ -119,7 +129,7 @@ class ImagePuller:
             self._fetch_layer(session, f"{url}/blobs/{layer['digest']}", reference, layer, diff_id)
         self._content.mkdir(parents=True, exist_ok=True)
         record = orjson.dumps({"config": config.decode(), "config_digest": config_digest})
-        known = self._content / f"{digest.replace(':', '-')}.json"
+        known = self._known(digest)
         temporary = known.with_suffix(".new")
         temporary.write_bytes(record)
         temporary.replace(known)

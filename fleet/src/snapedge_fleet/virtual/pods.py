@@ -152,6 +152,8 @@ class Pod:
     async def _pull(self) -> Image:
         failures = 0
         reference: str = self._container["image"]
+        if self._container.get("imagePullPolicy") == "Never":
+            return await self._held(reference)
         while True:
             try:
                 image = await asyncio.to_thread(self._host.puller.pull, reference)
@@ -167,6 +169,14 @@ class Pod:
             else:
                 self._note("Normal", "Pulled", f'Successfully pulled image "{reference}"')
                 return image
+
+    async def _held(self, reference: str) -> Image:
+        while (image := await asyncio.to_thread(self._host.puller.held, reference)) is None:
+            message = f'Container image "{reference}" is not present with pull policy of Never'
+            self._note("Warning", "ErrImageNeverPull", message)
+            self._wait_for_image("ErrImageNeverPull", message)
+            await self._delay(podstatus.backoff(1))
+        return image
 
     async def _run_once(self, image: Image) -> None:
         """Start the container, probe it, and write down how it ended."""

@@ -168,6 +168,25 @@ def test_image_that_is_not_there_is_told_in_the_pod(device: Device) -> None:
     assert state["waiting"]["message"].endswith(f"{reference}: not found")
 
 
+def test_an_image_that_is_never_to_be_pulled_must_be_there(device: Device) -> None:
+    reference = push(device.registry.host, "wine", server_image("one"), tag="one")
+    service = inference_service("wine", reference)
+    container = service["spec"]["predictor"]["containers"][0]
+    container["imagePullPolicy"] = "Never"
+    device.apply(f"{ISVC}/wine", service)
+    state = device.wait_for(
+        lambda: pods(device)[0]["status"]["containerStatuses"][0]["state"] if pods(device) else {},
+        lambda state: "waiting" in state and state["waiting"]["reason"] == "ErrImageNeverPull",
+    )
+    assert state["waiting"]["message"] == f'Container image "{reference}" is not present with pull policy of Never'
+    container["imagePullPolicy"] = "IfNotPresent"
+    device.apply(f"{ISVC}/wine", service)
+    device.wait_for(lambda: device.call(device.cluster.endpoints), bool)
+    container["imagePullPolicy"] = "Never"
+    device.apply(f"{ISVC}/wine", service)
+    wait_until_complete(device, 3)
+
+
 def test_pull_goes_on_once_the_lost_layer_was_pushed_again(device: Device) -> None:
     image = server_image("one")
     lost = next(iter(image.blobs))
