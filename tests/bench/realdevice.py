@@ -167,6 +167,7 @@ class Bench:
     def _idle(self) -> tuple[float, float]:
         """CPU seconds and bytes of memory of the service when there is nothing to do."""
         unit = f"snap.{MODEL}.converge.service"
+        self._device.execute("systemctl", "reset-failed", unit)
         self._device.execute("systemctl", "restart", "--no-block", unit)
         deadline = time.monotonic() + 20
         while (process := _service()) is None:

@@ -341,11 +341,13 @@ class EdgeDevice:
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         """Start a hook or app of the current revision as a process of its own."""
-        path = f"{self._ctl}:{os.environ['PATH']}"
+        return self.start_program(sys.executable, "-m", "snapedge_hooks", name)
+
+    def start_program(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start what a shim starts; `python3` and `snapctl` are ours."""
+        path = f"{self._ctl}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.Popen(
-            [sys.executable, "-m", "snapedge_hooks", name],
-            env=self.environment() | {"PATH": path},
-            stderr=subprocess.DEVNULL,
+            arguments, env=self.environment() | {"PATH": path}, cwd=self.folder, stderr=subprocess.DEVNULL
         )
 
     def run(self, name: str, *arguments: str) -> int:

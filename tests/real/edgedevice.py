@@ -51,6 +51,8 @@ class EdgeDevice:
     def run_service(self, snap: str, service: str) -> None:
         """Have a snap's service run once, and wait until it ended."""
         unit = f"snap.{snap}.{service}.service"
+        # systemd starts a unit five times in ten seconds at most, unless it is told to forget that.
+        self.execute("systemctl", "reset-failed", unit)
         self.execute("sh", "-c", f"systemctl restart {unit}; while systemctl -q is-active {unit}; do sleep 0.1; done")
 
     def common(self, snap: str) -> Path:

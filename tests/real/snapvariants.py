@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import json
 import re
 import struct
 import subprocess
@@ -37,16 +37,19 @@ def wishing(snap: Path, folder: Path, version: str, change: Callable[[Payload], 
 
 
 def grown(snap: Path, folder: Path, version: str, extra: bytes) -> Path:
-    """The snap with another file in its model's layer."""
+    """The snap with another file in its model's layer, whose server tells the new version."""
     tree = _unpacked(snap, folder, version)
     file = tree / "payload" / "payload.json"
     payload = Payload.parse(file.read_bytes())
     layer = tree / "payload" / payload.model.layer.file
     layer.chmod(0o644)
-    with tarfile.open(layer, "a", format=tarfile.GNU_FORMAT) as archive:
-        member = tarfile.TarInfo(f"mnt/models/{payload.model.name}/extra")
-        member.size = len(extra)
-        archive.addfile(member, io.BytesIO(extra))
+    model = f"mnt/models/{payload.model.name}"
+    with tarfile.open(layer) as before:
+        parts = [(one, one.isfile() and before.extractfile(one)) for one in before]
+        contents = {one.name: file.read() for one, file in parts if file}
+    described = json.loads(contents[f"{model}/model.json"]) | {"version": version}
+    contents |= {f"{model}/model.json": json.dumps(described).encode(), f"{model}/extra": extra}
+    layer.write_bytes(layer_tar(contents))
     changed = replace(payload.model.layer, diff_id=Digest.of_file(layer), size=layer.stat().st_size)
     file.chmod(0o644)
     file.write_bytes(

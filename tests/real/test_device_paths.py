@@ -315,6 +315,24 @@ def blob(cluster: Cluster, digest: str) -> Path:
     return cluster.registry_files / "docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
 
 
+def test_many_settings_in_a_row_are_taken_and_the_last_one_holds(
+    device: EdgeDevice, cluster: Cluster, client: Questioner
+) -> None:
+    """systemd starts a service five times in ten seconds and no more; snapd undoes a setting that asks for a sixth."""
+    for port in range(30080, 30090):
+        change = device.snapd.configure(MODEL, {"serve.node-port": port})
+        assert change.status == "Done", change.error
+    eventually(lambda: node_ports(cluster) == [30089], "the last port is open")
+    assert device.snapd.configure(MODEL, {"serve.node-port": None}).status == "Done"
+    eventually(lambda: node_ports(cluster) == [], "no port is open")
+    device.snapd.await_health(MODEL, "okay")
+
+
+def node_ports(cluster: Cluster) -> list[int]:
+    services = [one["spec"] for one in cluster.get("services")]
+    return [port["nodePort"] for spec in services if spec["type"] == "NodePort" for port in spec["ports"]]
+
+
 def test_another_namespace_is_moved_to_and_back(device: EdgeDevice, cluster: Cluster, first: str) -> None:
     assert device.snapd.configure(MODEL, {"serve.namespace": "models"}).status == "Done"
     assert_moved(device, cluster, first, "models", left="default")

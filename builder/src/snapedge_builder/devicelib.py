@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import snapedge_hooks
-from snapedge_hooks import device
+from snapedge_hooks import device, reload
 
 from .snaptree import TreeFile, text_file
 
@@ -24,7 +24,7 @@ def device_files() -> tuple[TreeFile, ...]:
     """Everything below lib/, bin/ and meta/hooks/."""
     hooks = (text_file(f"meta/hooks/{name}", _shim(name), executable=True) for name in device.HOOKS)
     apps = (text_file(f"bin/{name}", _shim(name), executable=True) for name in device.APPS)
-    return (*_modules(), *hooks, *apps)
+    return (*_modules(), *hooks, *apps, text_file(f"bin/{device.RELOAD}", reload.COMMAND, executable=True))
 
 
 def _shim(name: str) -> str:

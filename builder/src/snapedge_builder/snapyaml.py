@@ -94,8 +94,9 @@ def snap_yaml(*, name: str, version: str, summary: str, description: str, archit
         "plugs": {PLUG: {"interface": "content", "content": "microk8s", "target": "$SNAP_DATA/microk8s"}},
         "hooks": {hook: {"plugs": list(_PLUGS)} for hook in device.HOOKS},
         "apps": {
-            "converge": {
-                "command": "bin/converge",
+            device.SERVICE: {
+                "command": f"bin/{device.SERVICE}",
+                "reload-command": f"bin/{device.RELOAD}",
                 "daemon": "simple",
                 "restart-condition": "on-failure",
                 "restart-delay": "30s",

@@ -11,9 +11,10 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from . import device as names
-from . import journal
+from . import journal, reload
 from .clock import Clock, SystemClock
 from .environment import SnapEnvironment
 from .errors import SnapedgeError
@@ -106,4 +107,6 @@ def _log(name: str, environment: Mapping[str, str], *, debug: bool) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == [names.SERVICE] and "SNAP_COMMON" in os.environ:
+        reload.listen(Path(os.environ["SNAP_COMMON"]))
     sys.exit(main(sys.argv[1:], os.environ))

@@ -8,8 +8,14 @@ from __future__ import annotations
 HOOKS = ("install", "post-refresh", "configure", "check-health", "connect-plug-mk8s", "remove")
 """One shim each in meta/hooks/."""
 
-APPS = ("converge", "drift")
+SERVICE = "converge"
+"""Converges until it is done."""
+
+APPS = (SERVICE, "drift")
 """One shim each in bin/."""
+
+RELOAD = "reload"
+"""The reload command of `SERVICE`, in bin/ too: has it look anew."""
 
 MODULES = (
     "__init__",
@@ -49,6 +55,7 @@ MODULES = (
     "readiness",
     "referrers",
     "registry",
+    "reload",
     "removal",
     "room",
     "runtimeexecutor",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from . import configuration, health, state
+from . import configuration, device, health, state
 from .environment import SnapEnvironment
 from .situations import ConfigurationError, SnapCtlError
 from .snapctl import SnapCtl
 
 _LOG = logging.getLogger(__name__)
-SERVICE = "converge"
 
 
 def configure(environment: SnapEnvironment, snapctl: SnapCtl) -> int:
@@ -42,6 +41,6 @@ def connect_plug(environment: SnapEnvironment, snapctl: SnapCtl) -> int:
 
 def _wake(environment: SnapEnvironment, snapctl: SnapCtl) -> None:
     try:
-        snapctl.restart(f"{environment.instance_name}.{SERVICE}")
+        snapctl.reload(f"{environment.instance_name}.{device.SERVICE}")
     except SnapCtlError as error:
-        _LOG.warning("the %s service is not woken: %s", SERVICE, error)
+        _LOG.warning("the %s service is not woken: %s", device.SERVICE, error)

@@ -29,6 +29,9 @@ _LOG = logging.getLogger(__name__)
 HOOK_BUDGET = 8 * 60.0
 """Seconds; snapd kills a hook after 10 minutes."""
 SERVICE_BUDGET = 10 * 60.0
+_SHORTEST_SERVICE = 3.0
+"""Seconds that the service lives at least. systemd starts it five times in ten seconds and no more, and snapd undoes
+the `snap set` that asks for a sixth start; while the service lives it is told to look anew instead."""
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 60.0
 _HOOK_DELAY = 5.0
@@ -86,6 +89,14 @@ def _give_up(device: Device, converger: Converger | None, error: ShortageError, 
 
 def converge_in_service(device: Device, budget: float = SERVICE_BUDGET) -> int:
     """Converge however long it takes. The exit code."""
+    shortest = Deadline.after(device.clock, _SHORTEST_SERVICE)
+    code = _converge_until_done(device, budget)
+    if not shortest.has_passed:
+        shortest.pause(_SHORTEST_SERVICE)
+    return code
+
+
+def _converge_until_done(device: Device, budget: float) -> int:
     delay = _FIRST_DELAY
     while True:
         try:

@@ -62,13 +62,15 @@ class SnapCtl:
             return False
         return True
 
-    def restart(self, service: str) -> None:
-        """Start a service anew; called in a hook, snapd does it when the hook has ended.
+    def reload(self, service: str) -> None:
+        """Have a service look anew, or start it; called in a hook, snapd does it when the hook has ended.
+
+        Not a restart: systemd refuses a sixth start in ten seconds, and snapd then undoes the `snap set` that asked.
 
         Raises:
             SnapCtlError: snapd did not take it.
         """
-        self._run("restart", service)
+        self._run("restart", "--reload", service)
 
     def _run(self, *arguments: str) -> str:
         try:

@@ -120,7 +120,7 @@ def test_without_the_slot_the_image_is_pushed_and_the_service_waits(device: Edge
     assert digest in device.registry.manifests[NAME]
     device.connect()
     assert device.run("connect-plug-mk8s") == 0
-    assert device.calls()[-1] == f"restart {NAME}.converge"
+    assert device.calls()[-1] == f"restart --reload {NAME}.converge"
     assert device.run("converge") == 0
     assert device.health() == "okay"
 
@@ -180,7 +180,7 @@ def test_the_service_remembers_what_it_refused_until_something_changes(device: E
     assert device.health().startswith("--code=gate-failed error")
     device.set(gate="none")
     assert device.run("configure") == 0
-    assert device.calls()[-1] == f"restart {NAME}.converge"
+    assert device.calls()[-1] == f"restart --reload {NAME}.converge"
     assert device.run("converge") == 0
     assert device.health() == "okay"
     assert image_of(device) != good

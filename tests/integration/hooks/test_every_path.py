@@ -254,7 +254,8 @@ def service_is_deleted_by_hand_and_goes_slowly(story: Story) -> str:
     assert story.device.health() == "--code=no-kserve waiting KServe: InferenceService wine is still being deleted"
 
     def let_go() -> None:
-        if kube.objects.pop(SERVICE, None) is not None:
+        if "deletionTimestamp" in kube.objects.get(SERVICE, {"metadata": {}})["metadata"]:
+            del kube.objects[SERVICE]
             kube.retire("default", NAME)
 
     story.device.clock.on_sleep = let_go

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -268,12 +268,31 @@ class Machine:
             record.disabled_services = [one for one in record.disabled_services if one not in short]
         if option == "disable":
             record.disabled_services = sorted({*record.disabled_services, *short})
+        if option == "reload":
+            services = [name for name in services if not await self._reload(instance, name)]
         if verb in ("stop", "restart"):
             await self.services.stop(services)
         if verb in ("start", "restart"):
             for name in services:
                 await self.start_service(name)
         self.save()
+
+    async def _reload(self, instance: str, name: str) -> bool:
+        """Runs the reload command of a service that runs; False where there is nothing to reload, only to start."""
+        service = self.services.find(name)
+        pid = None if service is None else service.main_pid
+        if service is None or pid is None or not service.app.reload_command:
+            return False
+        setup = self._service_setup(instance, replace(service.app, command=service.app.reload_command))
+        program = await processes.start(
+            setup.arguments,
+            environment={**setup.environment, "MAINPID": str(pid)},
+            folder=setup.folder,
+            ledger=self.ledger,
+            log=self.log(instance),
+            name=name,
+        )
+        return await program.wait() == 0
 
     async def start_enabled(self, names: Iterable[str]) -> None:
         """Starts the enabled services of active snaps: what systemd does at boot."""

@@ -75,6 +75,11 @@ class Service:
         """True while it runs, will run again, or waits for its timer."""
         return self._loop is not None and not self._loop.done()
 
+    @property
+    def main_pid(self) -> int | None:
+        """The process that runs of it now."""
+        return None if self._program is None else self._program.pid
+
     async def start(self) -> None:
         """Starts it; a oneshot without a timer has ended when this returns."""
         if self.is_active:

@@ -249,6 +249,8 @@ async def _control(session: Session, view: SnapView, command: str, arguments: Se
     action = command
     if command == "start" and given.enable:
         action = "start --enable"
+    if command == "restart" and given.reload:
+        action = "restart --reload"
     if command == "stop" and given.disable:
         action = "stop --disable"
     if session.hook:

@@ -67,6 +67,7 @@ class App:
 
     name: str
     command: tuple[str, ...]
+    reload_command: tuple[str, ...] = ()
     daemon: str | None = None
     restart_condition: RestartCondition = RestartCondition.ON_FAILURE
     restart_delay: float = 0.1
@@ -289,6 +290,7 @@ def _app(name: str, value: Any) -> App:
     return App(
         name=name,
         command=command,
+        reload_command=tuple(shlex.split(_text(value, "reload-command", ""))),
         daemon=daemon,
         restart_condition=RestartCondition(condition),
         restart_delay=duration(_text(value, "restart-delay", "100ms")),

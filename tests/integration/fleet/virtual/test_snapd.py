@@ -46,9 +46,8 @@ def test_an_install_runs_hooks_with_snapds_environment_and_starts_services(devic
     assert device.install(toy) == "toy 1.0 installed\n"
     environment = dict(line.split("=", 1) for line in device.common("env").splitlines())
     root = device.paths.root
-    assert {key: environment[key] for key in environment if key.startswith("SNAP") and "COO" not in key} | {
-        "SNAP_CONTEXT": ""
-    } == {
+    snapds = [key for key in environment if key == "SNAP" or key.startswith("SNAP_")]
+    assert {key: environment[key] for key in snapds if "COO" not in key} | {"SNAP_CONTEXT": ""} == {
         "SNAP": f"{root}/snap/toy/x1",
         "SNAP_ARCH": "amd64",
         "SNAP_COMMON": f"{root}/var/snap/toy/common",
@@ -451,6 +450,26 @@ def test_services_restart_on_failure_and_end_when_done(device: RunDevice, tmp_pa
     assert device.snap("stop", "--disable", "toy") == "Stopped.\n"
     assert device.ask("/v2/apps?names=toy")[0]["enabled"] is False
     assert 'snap "toy" has no service "x"' in device.snap("restart", "toy.x", expect=1)
+
+
+def test_a_service_with_a_reload_command_is_reloaded_while_it_runs_and_started_where_it_does_not(
+    device: RunDevice, tmp_path: Path
+) -> None:
+    commands = {
+        "agent": "echo start $$ >> $SNAP_COMMON/said; trap 'exit 0' USR1; trap 'echo told >> $SNAP_COMMON/said' HUP; "
+        "while :; do sleep 0.05; done",
+        "reload": "kill -HUP $MAINPID",
+    }
+    hooks = {"configure": 'test "$(snapctl get a)" = "" || snapctl restart --reload toy.agent'}
+    yaml = "apps: {agent: {command: bin/agent, daemon: simple, reload-command: bin/reload}}"
+    device.install(ToySnap(commands=commands, hooks=hooks, yaml=yaml).pack(tmp_path))
+    device.until(lambda: "start" in device.common("said"))
+    device.snap("set", "toy", "a=1")
+    device.until(lambda: "told" in device.common("said"))
+    assert device.common("said").count("start") == 1
+    device.snap("stop", "toy.agent")
+    device.snap("set", "toy", "a=2")
+    device.until(lambda: device.common("said").count("start") == 2)
 
 
 def test_a_reboot_starts_services_and_nothing_else(short_path: Path, tmp_path: Path) -> None:
