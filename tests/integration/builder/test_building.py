@@ -194,7 +194,7 @@ def test_a_runtime_becomes_a_snap_and_proves_the_models_prediction(site: BuildSi
 def test_every_hook_and_app_has_a_shim_of_two_lines_and_no_other_has(site: BuildSite) -> None:
     snap = SnapFile.open(build(site).snaps[0])
     assert {path.removeprefix("meta/hooks/") for path in snap.files_below("meta/hooks")} == set(device.HOOKS)
-    assert {path.removeprefix("bin/") for path in snap.files_below("bin")} == set(device.APPS)
+    assert {path.removeprefix("bin/") for path in snap.files_below("bin")} == {*device.APPS, "reload"}
     assert snap.read("meta/hooks/post-refresh").decode() == (
         '#!/bin/sh\nPYTHONPATH="$SNAP/lib" exec python3 -m snapedge_hooks post-refresh\n'
     )

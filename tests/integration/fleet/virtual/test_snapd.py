@@ -59,7 +59,6 @@ def test_an_install_runs_hooks_with_snapds_environment_and_starts_services(devic
         "SNAP_LIBRARY_PATH": "/var/lib/snapd/lib/gl:/var/lib/snapd/lib/gl32:/var/lib/snapd/void",
         "SNAP_NAME": "toy",
         "SNAP_REAL_HOME": f"{root}/root",
-        "SNAPEDGE_JOURNAL": "",  # the emulator's own: the journal of this host is not the device's
         "SNAP_REEXEC": "",
         "SNAP_REVISION": "x1",
         "SNAP_UID": str(os.getuid()),
