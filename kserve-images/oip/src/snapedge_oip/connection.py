@@ -84,11 +84,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, which calls the `on_` methods below."""
         front = self._front
-        end = data.find(END) + len(END)
-        known = front.known.get(data[:end])
-        if known is not None and known.length == len(data) - end and self.is_idle and not self._broken:
-            size = known.length
-            if front.buffered + size <= front.limits.max_buffered:
+        if self.is_idle and not self._broken:
+            end = data.find(END) + len(END)
+            known = front.known.get(data[:end])
+            size = len(data) - end
+            if known is not None and known.length == size and front.buffered + size <= front.limits.max_buffered:
                 self._held += size
                 front.buffered += size
                 self._take(Request(known.method, known.target, known.headers, data[end:]), known.keep)
