@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import logging
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,9 +35,8 @@ TOLERANCE = 1e-4
 SECONDS = 600.0
 INPUT = "X"
 
-_LOG = logging.getLogger(__name__)
 _UBJSON_LEARNER = b"{L\0\0\0\0\0\0\0\x07learner"
-_PACKAGES = ("joblib", "lightgbm", "onnxmltools", "scikit-learn", "skl2onnx", "xgboost-cpu")
+_PACKAGES = ("joblib", "lightgbm", "onnxmltools", "scikit-learn", "skl2onnx", "xgboost", "xgboost-cpu")
 EXTRA = "snapedge-builder[convert]"
 
 
@@ -166,17 +164,11 @@ def _require(file: str, source: Source) -> None:
         Source.LIGHTGBM: ("lightgbm", "onnxmltools"),
     }[source]
     here = versions()
-    # XGBoost's full package serves as well as the one without GPUs.
-    if not all(package in here or (package == "xgboost-cpu" and _has("xgboost")) for package in needed):
+    if "xgboost" in here:
+        # The full package serves as well as the one without GPUs.
+        here["xgboost-cpu"] = here["xgboost"]
+    if not all(package in here for package in needed):
         raise ConverterMissingError(file, source)
-
-
-def _has(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _inputs(samples: SampleSet | None) -> list[Sequence[Any]] | None:

@@ -47,12 +47,13 @@ def prepare(declaration: ModelDeclaration, *, cache: Cache, progress: Progress) 
     calibration = None
     if asked is not None:
         samples, calibration = _quantizable(declaration, path, source, samples)
-    key = _key(modelfile.model_digest(path), source, asked, samples, calibration)
+    original = modelfile.model_digest(path)
+    key = _key(original, source, asked, samples, calibration)
     found = _found(cache, key)
     if found is None:
         with cache.alone(NOTE, key):
             found = _found(cache, key) or _made(
-                path, source, asked, samples, calibration, cache=cache, key=key, progress=progress
+                path, original, source, asked, samples, calibration, cache=cache, key=key, progress=progress
             )
     return replace(declaration, prepared=found)
 
@@ -135,6 +136,7 @@ def _found(cache: Cache, key: Digest) -> PreparedModel | None:
 
 def _made(
     path: Path,
+    original: Digest,
     source: Source | None,
     asked: Quantization | None,
     samples: SampleSet | None,
@@ -174,6 +176,5 @@ def _made(
         digest = Digest.of_file(served)
         adopted = cache.adopt(served, digest)
         assert adopted is not None, "it has the digest that was just taken"
-    original = modelfile.model_digest(path)
     cache.write_note(NOTE, key, {"digest": digest, "source": original, "tools": tools, "report": report})
     return PreparedModel(path=adopted, digest=digest, source=original, tools=tuple(tools), report=tuple(report))

@@ -71,7 +71,7 @@ class QuantizationReport:
     Attributes:
         size: bytes before and after.
         latency: median seconds for one of the samples, before and after, here.
-        errors: by output, the largest difference on the samples; of labels and whole numbers, how many differ.
+        errors: by output, the largest difference on the samples; infinite where a label or a whole number differs.
     """
 
     size: tuple[int, int]
