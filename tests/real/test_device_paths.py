@@ -71,18 +71,6 @@ def state(device: EdgeDevice) -> Path:
     return device.common(MODEL) / "state.json"
 
 
-def test_a_wiped_registry_is_filled_again_by_those_who_own_the_parts(
-    device: EdgeDevice, cluster: Cluster, first: str, client: Questioner
-) -> None:
-    cluster.wipe_registry()
-    look(device)
-    assert device.snapd.health(MODEL) == ("waiting", "no-runtime")
-    look(device, RUNTIME)
-    look(device)
-    assert device.snapd.health(MODEL)[0] == "okay"
-    assert_whole(first)
-
-
 def test_what_a_hook_did_is_in_the_journal_though_it_succeeded(device: EdgeDevice) -> None:
     told = device.hook_journal(MODEL, "install")
     assert any(line.startswith("do   push-layer") for line in told)
@@ -254,6 +242,18 @@ def test_without_room_the_newcomer_waits_and_the_other_serves(
     assert "64 CPU" in snapd.get(f"/v2/snaps/{SECOND}")["health"]["message"]
     assert served_image(cluster, MODEL + "-two") == ""
     assert snapd.act(SECOND, "remove").status == "Done"
+
+
+def test_a_wiped_registry_is_filled_again_by_those_who_own_the_parts(
+    device: EdgeDevice, cluster: Cluster, first: str, client: Questioner
+) -> None:
+    cluster.wipe_registry()
+    look(device)
+    assert device.snapd.health(MODEL) == ("waiting", "no-runtime")
+    look(device, RUNTIME)
+    look(device)
+    assert device.snapd.health(MODEL)[0] == "okay"
+    assert_whole(first)
 
 
 def test_garbage_collection_after_pruning_frees_the_old_and_keeps_the_served(

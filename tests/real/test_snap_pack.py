@@ -33,6 +33,7 @@ def test_a_snap_is_what_snap_pack_makes_of_its_tree(
     building.build(request, cache=site.cache, source=site.source, progress=Silence())
     (ours,) = site.output.glob("*.snap")
     tree = edge_device.root / "srv" / "snap-pack"
+    tree.mkdir(parents=True)
     try:
         # Times and owners of the unpacked tree are those of now and here: neither may show.
         subprocess.run(["unsquashfs", "-q", "-n", "-d", tree / "tree", ours], check=True, capture_output=True)

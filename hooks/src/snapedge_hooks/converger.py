@@ -8,7 +8,17 @@ from types import MappingProxyType
 
 from . import configuration as configurations
 from . import content as contents
-from . import convergence, health, objectexecutor, objectplan, observation, runtimeobservation, runtimeplan, sideload
+from . import (
+    convergence,
+    health,
+    objectexecutor,
+    objectplan,
+    observation,
+    runtimeobservation,
+    runtimeplan,
+    runtimesearch,
+    sideload,
+)
 from .clock import Clock, Deadline
 from .clusterobjects import ClusterObjects
 from .configuration import Configuration
@@ -17,7 +27,7 @@ from .doors import Doors
 from .environment import SnapEnvironment
 from .errors import SnapedgeError
 from .executor import Executor
-from .goodspec import Identity, Manifests
+from .goodspec import GoodSpec, Identity, Manifests
 from .health import Health
 from .observation import ClusterView, Observed, RegistryView, Wish
 from .runtimeexecutor import RuntimeExecutor
@@ -30,8 +40,8 @@ from .situations import (
     SituationError,
 )
 from .snapctl import SnapCtl
-from .state import Memory, Refusal
-from .vocabulary import HealthCode
+from .state import Memory, Refusal, with_adopted
+from .vocabulary import HealthCode, Transport
 
 _RESTORE_SHARE = 0.2
 """Of the time there is: what is kept back for putting the last good spec back."""
@@ -141,6 +151,8 @@ class Converger:
             RuntimeExecutor(
                 content=self.content, registry=doors.registry, memory=self.memory, deadline=deadline
             ).execute(plan)
+        pushed, repository = self.memory.state.pushed, runtimesearch.runtime_repository(runtime.name)
+        self.memory.update(pushed=with_adopted(pushed, repository, runtime.digest, self._device.clock.time()))
         return health.OKAY
 
     def _with_users(self, observed: RuntimeObserved, doors: Doors) -> RuntimeObserved:
@@ -159,7 +171,7 @@ class Converger:
             observed = self._observe(wish, doors, replay=replay)
             self.serves = observed.serves
             if observed.last_good is not None and observed.last_good != self.memory.state.last_good:
-                self.memory.update(last_good=observed.last_good)
+                self._adopt(observed.last_good, wish)
             plan = convergence.plan(wish, observed)
             try:
                 self._executor(wish, doors, budget * (1 - _RESTORE_SHARE)).execute(plan)
@@ -170,6 +182,13 @@ class Converger:
                     self._restore(wish, doors, health.of_situation(error), seconds)
                 raise
         return plan.refused or health.OKAY
+
+    def _adopt(self, good: GoodSpec, wish: Wish) -> None:
+        """Take what the cluster remembers for what this device does; its image is pruned one day as any of ours."""
+        pushed = self.memory.state.pushed
+        if wish.transport is Transport.REGISTRY:
+            pushed = with_adopted(pushed, wish.payload.repository, good.image, self._device.clock.time())
+        self.memory.update(last_good=good, pushed=pushed)
 
     def _executor(self, wish: Wish, doors: Doors, seconds: float) -> Executor:
         return Executor(

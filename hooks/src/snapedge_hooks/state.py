@@ -145,6 +145,15 @@ def _pushed(fields: Fields) -> PushedImage:
     return image
 
 
+def with_adopted(
+    pushed: tuple[PushedImage, ...], repository: RepositoryName, digest: Digest, now: float
+) -> tuple[PushedImage, ...]:
+    """Our manifests, and one that is ours though its record is lost: its grace period starts now."""
+    if any(image.digest == digest for image in pushed):
+        return pushed
+    return (*pushed, PushedImage(repository=repository, digest=digest, at=now))
+
+
 def load(path: Path) -> State:
     """What is remembered; nothing when the file is absent, corrupt or newer than this code."""
     try:

@@ -72,6 +72,18 @@ def test_what_a_refused_revision_left_is_pruned_after_a_day(device: EdgeDevice, 
     assert (served(device), device.health()) == (good, "okay")
 
 
+def test_what_was_pushed_before_the_state_was_lost_is_pruned_too(device: EdgeDevice, good: str) -> None:
+    (device.common / "state.json").unlink()
+    assert device.run("converge") == 0
+    runtime, _ = runtime_image()
+    better = device.serves(device.install("1.1.0", runtime), runtime)
+    assert device.run("post-refresh") == 0
+    assert set(device.registry.manifests[NAME]) == {good, better}
+    device.clock.now += 25 * 3600
+    assert device.run("drift") == 0
+    assert set(device.registry.manifests[NAME]) == {better}
+
+
 def test_an_old_image_that_another_service_uses_is_not_pruned(device: EdgeDevice, good: str) -> None:
     runtime, _ = runtime_image()
     device.serves(device.install("1.1.0", runtime), runtime)

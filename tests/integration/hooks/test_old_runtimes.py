@@ -81,6 +81,15 @@ def test_an_old_runtime_that_no_model_uses_goes_after_its_grace_period(device: R
     assert device.runtime.registry.wrote() == []
 
 
+def test_a_runtime_pushed_before_the_state_was_lost_goes_too(device: Runtimes) -> None:
+    device.bring(OLD, "install")
+    (device.runtime.common / "state.json").unlink()
+    device.wait(1)
+    device.bring(NEW, "post-refresh")
+    device.wait(DAY + 1)
+    assert device.held() == {"1.1.0"}
+
+
 def test_its_signatures_go_with_it(device: Runtimes) -> None:
     device.bring(OLD, "install", signature=signed(signing_key(), OLD[0]))
     assert referrers.tag_of(OLD[0].digest) in device.model.registry.tags[RUNTIMES]
