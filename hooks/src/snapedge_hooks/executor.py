@@ -22,7 +22,9 @@ from .state import Memory, PushedImage
 from .vocabulary import Digest, GateMode, HealthCode, TagName
 
 _LOG = logging.getLogger(__name__)
-_FIRST_POLL = 0.1
+_POLL_SHARE = 0.1
+"""Of the seconds waited so far: an end is seen soon after it came, and what takes long is asked about seldom."""
+_SHORTEST_POLL = 0.1
 _LONGEST_POLL = 1.0
 _REMEMBERED_IMAGES = 50
 
@@ -150,7 +152,7 @@ class Executor:
         manifests = plan.restore.manifests if plan.restore is not None else _target(plan).manifests
         cluster, container = self._at(manifests), inferenceservice.container_of(manifests.inference_service)
         healed: frozenset[str] | None = None
-        last, poll = "", _FIRST_POLL
+        last, left = "", self._deadline.remaining
         while True:
             verdict = observation.read_readiness(cluster, container)
             if verdict.phase is Phase.READY:
@@ -176,8 +178,8 @@ class Executor:
                     f"Not ready in time: {verdict.reason}",
                     resolution="see the pod's events and log",
                 )
-            self._deadline.pause(poll)
-            poll = min(poll * 1.5, _LONGEST_POLL)
+            waited = left - self._deadline.remaining
+            self._deadline.pause(min(max(waited * _POLL_SHARE, _SHORTEST_POLL), _LONGEST_POLL))
 
     def _replay(self, plan: ConvergePlan) -> None:
         restoring = plan.restore is not None
