@@ -1,8 +1,9 @@
 """What the builder takes, against what it may take: `make bench-builder`.
 
 Each bar runs the real command on a copy of a model of this repository, with a cache of its own. The first fills it from
-mirrors and index; `--cache` names one that is filled already, and the cold bar is then left out. Large models are built
-for one architecture. Of the bars, those on images alone and a runtime bump are not measured here.
+mirrors and index; `--cache` names one that is filled already, and the cold bar is then left out. Large models, ONNX and
+TensorFlow Lite, are built for one architecture. Of the bars, those on images alone and a runtime bump are not measured
+here.
 """
 
 from __future__ import annotations
@@ -25,11 +26,37 @@ from onnx import TensorProto, helper
 
 from snapedge_builder import modelfile
 
-from ..fakes import largemodel
+from ..fakes import largemodel, largetflite
 
 ROOT = Path(__file__).parents[2]
 MODEL = "wine-cultivar"
-ARCHITECTURES = 2
+LOOKUP = """\
+name: lookup
+version: 1.0.0
+summary: Gives the row of a table
+model: {file: model.tflite}
+architectures: [amd64]
+samples: samples.json
+"""
+LOOKUP_SAMPLES = {
+    "format": 1,
+    "samples": [
+        {
+            "name": "row-0",
+            "request": {"inputs": [{"name": "row", "shape": [1], "datatype": "INT32", "data": [0]}]},
+            "expect": {
+                "outputs": [
+                    {
+                        "name": "vector",
+                        "shape": [1, largetflite.WIDTH],
+                        "datatype": "FP32",
+                        "data": [0.0] * largetflite.WIDTH,
+                    }
+                ]
+            },
+        }
+    ],
+}
 DEADLINE = 1800.0
 
 
@@ -65,12 +92,16 @@ class Bench:
     def __init__(self, top: Path, cache: Path) -> None:
         self.snaps = top / "snaps"
         self.cache = cache
-        for folder in (MODEL, "runtime-onnx"):
+        for folder in (MODEL, "runtime-onnx", "runtime-tflite"):
             shutil.copytree(ROOT / "snaps" / folder, self.snaps / folder)
-        runtime = self.snaps / "runtime-onnx" / "runtime.yaml"
-        runtime.write_text(runtime.read_text().replace("../../kserve-images", str(ROOT / "kserve-images")))
+        for runtime in self.snaps.glob("runtime-*/runtime.yaml"):
+            runtime.write_text(runtime.read_text().replace("../../kserve-images", str(ROOT / "kserve-images")))
         self.model = self.snaps / MODEL / "model.onnx"
         self.declaration = self.snaps / MODEL / "inference.yaml"
+        self.lookup = self.snaps / "lookup"
+        self.lookup.mkdir()
+        (self.lookup / "inference.yaml").write_text(LOOKUP)
+        (self.lookup / "samples.json").write_text(json.dumps(LOOKUP_SAMPLES))
 
     def builder(self, *words: str | Path) -> tuple[str, float]:
         """What the command prints, and the seconds it took."""
@@ -135,18 +166,27 @@ def measure(bench: Bench, top: Path, *, cold: bool) -> Iterator[Measured]:
 
 
 def measure_large(bench: Bench, top: Path) -> Iterator[Measured]:
-    """Models of 1 GB and of what a protobuf message can hold: built, read and checked."""
+    """Models of 1 GB, of both formats, and of what a protobuf message can hold: built, read and checked."""
     small = (ROOT / "snaps" / MODEL / "model.onnx").read_bytes()
+    largetflite.write_lookup(bench.lookup / "model.tflite", 10**9 // 1024)
+    handle_large(bench, "1 GB, TensorFlow Lite", bench.lookup, top / "large")
+    (bench.lookup / "model.tflite").unlink()
     for name, size in (("1 GB", 10**9), ("2 GB", modelfile.MAX_BYTES - 4096 - len(small))):
         largemodel.write(small, bench.model, size)
-        output = top / name
-        seconds = bench.build(output, "--architecture", "amd64")
-        snap = next(output.glob("*.snap"))
-        bench.builder("inspect", snap)
-        bench.builder("verify", snap)
-        print(f"model of {name}: built in {seconds:.1f} s", flush=True)
+        handle_large(bench, name, bench.snaps / MODEL, top / "large")
         yield Measured(name=f"peak memory with a model of {name}", value=peak(), limit=400, unit="MB")
-        shutil.rmtree(output)
+
+
+def handle_large(bench: Bench, name: str, folder: Path, output: Path) -> None:
+    """Build a model, read and check its snap, and say what it took."""
+    start = time.monotonic()
+    bench.builder("build", folder, "--cache", bench.cache, "--output", output, "--architecture", "amd64")
+    built = time.monotonic() - start
+    snap = next(output.glob("*.snap"))
+    bench.builder("inspect", snap)
+    bench.builder("verify", snap)
+    print(f"model of {name}: built in {built:.1f} s; peak memory so far {peak():.0f} MB", flush=True)
+    shutil.rmtree(output)
 
 
 def peak() -> float:

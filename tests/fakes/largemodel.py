@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 from onnx import TensorProto
 
@@ -27,11 +28,16 @@ def write(model: bytes, path: Path, size: int, *, sparse: bool = False) -> None:
     graph = _field(7, len(initializer) + len(tensor) + size)
     with path.open("wb") as file:
         file.write(model + graph + initializer + tensor)
-        if sparse:
-            file.truncate(file.tell() + size)
-            return
-        for number in range(0, size, _BLOCK):
-            file.write((struct.pack("<Q", number) * (_BLOCK // 8))[: size - number])
+        fill(file, size, sparse=sparse)
+
+
+def fill(file: BinaryIO, size: int, *, sparse: bool) -> None:
+    """End a file with so many bytes: zeros that take no room on disk, or blocks of which none is like another."""
+    if sparse:
+        file.truncate(file.tell() + size)
+        return
+    for number in range(0, size, _BLOCK):
+        file.write((struct.pack("<Q", number) * (_BLOCK // 8))[: size - number])
 
 
 def _field(number: int, size: int) -> bytes:

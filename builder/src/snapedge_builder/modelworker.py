@@ -15,6 +15,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -22,6 +23,8 @@ import numpy
 Arrays = Mapping[str, Any]
 Loaded = tuple[dict[str, Any], Callable[[Arrays], Arrays]]
 
+LARGE_BYTES = 64 * 1024 * 1024
+"""A TensorFlow Lite file of this size is not worth a copy of its weights. Smaller ones are run as devices run them."""
 _DATATYPES = {
     "float16": "FP16",
     "float32": "FP32",
@@ -39,9 +42,13 @@ class _UnfitError(Exception):
 
 
 def _load_tflite(path: str) -> Loaded:
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(model_path=path, num_threads=1)
+    # XNNPACK, which runs what it can by default, copies every matrix into an order that is quicker to multiply by: for
+    # a few samples it is not. Without it the weights are used where the file is mapped.
+    is_large = Path(path).stat().st_size >= LARGE_BYTES
+    kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if is_large else OpResolverType.AUTO
+    interpreter = Interpreter(model_path=path, num_threads=1, experimental_op_resolver_type=kernels)
     interpreter.allocate_tensors()
     keys = list(interpreter.get_signature_list())
     if len(keys) > 1 and _DEFAULT_SIGNATURE not in keys:

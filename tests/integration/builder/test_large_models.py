@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from snapedge_builder import modelfile, pack
+from snapedge_builder import modelfile, modelworker, pack
 
-from ...fakes import largemodel
+from ...fakes import largemodel, largetflite
 from ...fakes.buildsite import tripler
 
 MEGABYTE = 10**6
@@ -52,6 +52,37 @@ def test_a_large_model_is_checked_and_asked_without_being_held(size: int, tmp_pa
     largemodel.write(tripler().SerializeToString(), path, size, sparse=True)
     assert path.stat().st_size <= modelfile.MAX_BYTES
     assert peak([sys.executable, "-c", _CHECKED_AND_ASKED, str(path)], tmp_path) < 200 * MEGABYTE
+
+
+_TFLITE_CHECKED_AND_ASKED = """
+import sys
+from pathlib import Path
+from snapedge_builder import modelfile, proof
+from snapedge_hooks.samples import Tensor
+path = Path(sys.argv[1])
+facts = modelfile.read_model(path)
+(spec,) = facts.signature.inputs
+shape = tuple(max(size, 1) for size in spec.shape)
+question = Tensor(name=spec.name, shape=shape, datatype=spec.datatype, data=(0,) * shape[-1])
+with proof.answering(path, facts) as model:
+    (answer,) = model.answer({spec.name: question}).values()
+assert not any(answer.data) and answer.data
+"""
+
+
+def test_a_large_tflite_model_is_checked_and_asked_without_being_held(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    largetflite.write_lookup(path, 1000 * MEGABYTE // 1024, sparse=True)
+    assert peak([sys.executable, "-c", _TFLITE_CHECKED_AND_ASKED, str(path)], tmp_path) < 200 * MEGABYTE
+
+
+def test_the_weights_that_samples_multiply_by_are_used_where_the_file_is_mapped(tmp_path: Path) -> None:
+    """Mapped once, which the kernel can take back: a copy of them would make it twice."""
+    path = tmp_path / "model.tflite"
+    largetflite.write_dense(path, 200_000)
+    size = path.stat().st_size
+    assert size > modelworker.LARGE_BYTES
+    assert peak([sys.executable, "-c", _TFLITE_CHECKED_AND_ASKED, str(path)], tmp_path) < size + 150 * MEGABYTE
 
 
 def test_a_model_beyond_what_its_format_can_hold_is_refused(tmp_path: Path) -> None:
