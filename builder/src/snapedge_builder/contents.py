@@ -34,6 +34,7 @@ class SnapContent:
         architecture: of the snap.
         document: its meta/snap.yaml.
         tree: all its files.
+        has_parts: whether craft-parts puts it together; a model alone is files whose bytes are known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class SnapContent:
     architecture: Architecture
     document: dict[str, Any]
     tree: SnapTree
+    has_parts: bool
 
     @property
     def file_name(self) -> str:
@@ -92,7 +94,8 @@ def runtime_snap(runtime: BuiltLayers, *, device: Iterable[TreeFile]) -> SnapCon
         subject=sbom.Component(kind="container", name=name, version=image.version, digest=image.digest),
         components=runtime.components,
     )
-    return _content(document, image.architecture, [*_runtime_files(runtime), text_file(SBOM, bill), *device])
+    files = [*_runtime_files(runtime), text_file(SBOM, bill), *device]
+    return _content(document, image.architecture, files, has_parts=True)
 
 
 def model_payload(
@@ -167,10 +170,14 @@ def model_snap(
         ),
         components=components,
     )
-    return _content(document, runtime.image.architecture, [*files, text_file(SBOM, bill), *device])
+    files += [text_file(SBOM, bill), *device]
+    has_parts = declaration.image is ImageDelivery.FULL
+    return _content(document, runtime.image.architecture, files, has_parts=has_parts)
 
 
-def _content(document: dict[str, Any], architecture: Architecture, files: list[TreeFile]) -> SnapContent:
+def _content(
+    document: dict[str, Any], architecture: Architecture, files: list[TreeFile], *, has_parts: bool
+) -> SnapContent:
     snapyaml.check(document)
     return SnapContent(
         name=document["name"],
@@ -178,6 +185,7 @@ def _content(document: dict[str, Any], architecture: Architecture, files: list[T
         architecture=architecture,
         document=document,
         tree=snap_tree([*files, text_file(snapyaml.PATH, snapyaml.dump(document))]),
+        has_parts=has_parts,
     )
 
 

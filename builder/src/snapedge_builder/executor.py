@@ -18,6 +18,7 @@ from snapedge_hooks.vocabulary import Architecture
 from . import layers, modelfile, observation, packed, proof
 from .cache import Cache
 from .contents import BuiltLayers, SnapContent
+from .declaration import ImageDelivery
 from .modelfile import ModelFacts, ModelRefusedError
 from .observation import ModelObservation, RuntimeObservation, RuntimeSource
 from .packed import PackedSnap
@@ -90,7 +91,7 @@ def build_model(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_f
         SamplesMismatchError: the samples are not about this model.
         SamplesFailedError: the model answers its samples wrongly, and nobody overruled that.
     """
-    with _assembler(plan) as assembler:
+    with _assembler(plan, has_parts=seen.declaration.image is ImageDelivery.FULL) as assembler:
         laid = lay_out(seen, plan, doors, ship_failing=ship_failing)
         contents = [
             observation.model_content(
@@ -139,15 +140,15 @@ def build_runtime(seen: RuntimeObservation, plan: BuildPlan, doors: Doors) -> Bu
     runtimes = _runtimes(seen.runtime, found, plan, doors)
     contents = [observation.runtime_content(runtimes[target.architecture]) for target in seen.targets]
     packed_before = {target.architecture: target.snap for target in seen.targets}
-    with _assembler(plan) as assembler:
+    with _assembler(plan, has_parts=True) as assembler:
         snaps = _snaps(contents, packed_before, plan, doors, assembler)
     return BuiltSnaps(model=None, proof=None, runtimes=runtimes, snaps=snaps)
 
 
 @contextmanager
-def _assembler(plan: BuildPlan) -> Iterator[Assembler | None]:
-    """craft-parts on its way, where something is to be packed."""
-    if not any(action.kind is ActionKind.PACK and not action.skip for action in plan.actions):
+def _assembler(plan: BuildPlan, *, has_parts: bool) -> Iterator[Assembler | None]:
+    """craft-parts on its way, where something of parts is to be packed."""
+    if not has_parts or not any(action.kind is ActionKind.PACK and not action.skip for action in plan.actions):
         yield None
         return
     with Assembler() as assembler:
@@ -214,7 +215,6 @@ def _snaps(
             ready[content.architecture] = known
             to_pack.remove(content)
     if to_pack:
-        assert assembler is not None, "a plan that packs has an assembler"
         for snap in packed.pack_all(to_pack, assembler=assembler, cache=doors.cache, progress=doors.progress):
             ready[snap.content.architecture] = snap
     snaps = tuple(ready[content.architecture] for content in contents)

@@ -175,6 +175,7 @@ def content(
         architecture=architecture,
         document=document,
         tree=snap_tree([*files, *device_files()]),
+        has_parts=True,
     )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from snapedge_hooks.vocabulary import Digest
 
-from . import pack
+from . import pack, prime
 from .cache import Cache
 from .contents import SnapContent
 from .errors import BuilderError
@@ -59,11 +59,17 @@ def find_packed(content: SnapContent, *, cache: Cache) -> PackedSnap | None:
 
 
 def pack_all(
-    contents: list[SnapContent], *, assembler: Assembler, cache: Cache, progress: Progress
+    contents: list[SnapContent], *, assembler: Assembler | None, cache: Cache, progress: Progress
 ) -> list[PackedSnap]:
     """Pack several snaps, as many at once as there are processors; each is noted in the cache.
 
     Trees are assembled one after another, and each is packed while the next is assembled.
+
+    Args:
+        contents: what to pack.
+        assembler: None where none of them has parts.
+        cache: that takes them.
+        progress: that is told.
 
     Raises:
         AssemblyError: a tree could not be put together.
@@ -74,19 +80,12 @@ def pack_all(
     cores = len(os.sched_getaffinity(0))
     workers = min(len(contents), cores)
     # The pool is left first: it waits for the packers before their trees are removed.
-    with cache.scratch() as work, ExitStack() as trees, ThreadPoolExecutor(max_workers=workers) as pool:
+    with cache.scratch() as work, contextlib.ExitStack() as trees, ThreadPoolExecutor(max_workers=workers) as pool:
         futures = []
         for content in contents:
             progress.start(content.file_name)
             progress.advance(content.file_name, "assembling")
-            tree = trees.enter_context(
-                assembler.assembled(
-                    content.tree,
-                    architecture=content.architecture,
-                    document=content.document,
-                    work=work / str(content.architecture),
-                )
-            )
+            tree = trees.enter_context(_assembled(content, assembler, work / str(content.architecture)))
             progress.advance(content.file_name, "packing")
             snap = work / f"{content.architecture}.packed"
             futures.append(pool.submit(pack.pack, tree, snap, processors=max(1, cores // workers)))
@@ -141,6 +140,15 @@ def replace_file(path: Path, source: bytes | Path) -> None:
     finally:
         if name is not None:
             name.unlink(missing_ok=True)
+
+
+def _assembled(
+    content: SnapContent, assembler: Assembler | None, work: Path
+) -> contextlib.AbstractContextManager[Path]:
+    if not content.has_parts:
+        return prime.laid_out(content.tree, document=content.document, work=work)
+    assert assembler is not None, "what has parts comes with an assembler"
+    return assembler.assembled(content.tree, architecture=content.architecture, document=content.document, work=work)
 
 
 def _keep(content: SnapContent, file: Path, cache: Cache) -> PackedSnap:

@@ -1,5 +1,6 @@
 """A tree that was only described becomes a folder, assembled by craft-parts and checked, ready to be packed.
 
+The snap of a model without its runtime has no parts: it is laid out without craft-parts (docs/adr/0034).
 Files are linked rather than copied, so the work folder must be on the file system of the cache that holds large ones.
 """
 
@@ -86,21 +87,12 @@ class Assembler:
             AssemblyError: craft-parts or the disk failed, or the result is not the tree.
             ContainerError: snapd would refuse the result.
         """
-        try:
-            work = _plain_folder(work)
-            for file in tree.files:
-                _materialise(file, work / "tree")
-            answer = self._ask({"tree": str(work / "tree"), "work": str(work), "architecture": str(architecture)})
+        work = _plain_folder(work)
+        with laid_out(tree, document=document, work=work) as folder:
+            answer = self._ask({"tree": str(folder), "work": str(work), "architecture": str(architecture)})
             if "error" in answer:
                 raise AssemblyError(answer["error"], details=answer["details"])
-            prime = Path(answer["prime"])
-            _settle(prime, tree)
-            containercheck.check_container(containercheck.walk(prime), document)
-            yield prime
-        except OSError as error:
-            raise AssemblyError(f"{error.strerror}: {error.filename}") from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            yield _checked(Path(answer["prime"]), tree, document)
 
     def _ask(self, request: dict[str, str]) -> dict[str, str]:
         process = self._process
@@ -123,12 +115,32 @@ class Assembler:
         return answer
 
 
+@contextmanager
+def laid_out(tree: SnapTree, *, document: dict[str, Any], work: Path) -> Iterator[Path]:
+    """The folder of a tree without craft-parts; the arguments are those of `Assembler.assembled`.
+
+    Raises:
+        AssemblyError: the disk failed.
+        ContainerError: snapd would refuse the result.
+    """
+    try:
+        for file in tree.files:
+            _materialise(file, work / "tree")
+        yield _checked(work / "tree", tree, document)
+    except OSError as error:
+        raise AssemblyError(f"{error.strerror}: {error.filename}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def _plain_folder(wanted: Path) -> Path:
-    """The folder, made; one below the system's temporary folder where a shell would misread the path wanted."""
+    """That folder; one made below the system's temporary folder where a shell would misread the path wanted."""
     if _PLAIN_PATH.fullmatch(str(wanted)):
-        wanted.mkdir(parents=True)
         return wanted
-    made = Path(tempfile.mkdtemp(prefix="snapedge-"))
+    try:
+        made = Path(tempfile.mkdtemp(prefix="snapedge-"))
+    except OSError as error:
+        raise AssemblyError(f"{error.strerror}: {error.filename}") from error
     if not _PLAIN_PATH.fullmatch(str(made)):
         made.rmdir()
         raise AssemblyError(f"craft-parts cannot work in {made}: set TMPDIR to a plain path")
@@ -148,6 +160,12 @@ def _materialise(file: TreeFile, top: Path) -> None:
             shutil.copyfile(file.source, path)
     if path.stat().st_mode & 0o7777 != file.mode:
         path.chmod(file.mode)
+
+
+def _checked(top: Path, tree: SnapTree, document: dict[str, Any]) -> Path:
+    _settle(top, tree)
+    containercheck.check_container(containercheck.walk(top), document)
+    return top
 
 
 def _settle(prime: Path, tree: SnapTree) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from snapedge_builder import building, publication, snapyaml, verification
+from snapedge_builder import building, pack, prime, publication, snapyaml, verification
 from snapedge_builder.building import (
     Build,
     BuildRequest,
@@ -442,6 +442,33 @@ def test_a_disk_without_room_ends_in_an_error_and_leaves_nothing(site: BuildSite
     assert site.files() == []
     assert [path.name for path in (site.top / "cache" / "scratch").iterdir()] == []
     assert build(site).snaps[0].is_file()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_craft_parts_and_laying_out_give_the_same_bytes(umask: int, site: BuildSite) -> None:
+    content = build(site).built.snaps[0].content
+    before = os.umask(umask)
+    try:
+        with Assembler() as assembler, site.cache.scratch() as work:
+            parts = assembler.assembled(
+                content.tree, architecture=ARM64, document=content.document, work=work / "parts"
+            )
+            alone = prime.laid_out(content.tree, document=content.document, work=work / "alone")
+            with parts as one, alone as other:
+                pack.pack(one, work / "one", processors=1)
+                pack.pack(other, work / "other", processors=1)
+            assert Digest.of_file(work / "one") == Digest.of_file(work / "other")
+            assert [path.name for path in work.iterdir() if path.is_dir()] == []
+    finally:
+        os.umask(before)
+
+
+def test_only_what_brings_a_runtime_has_parts(site: BuildSite) -> None:
+    assert not build(site).built.snaps[0].content.has_parts
+    assert build(site, site.runtime).built.snaps[0].content.has_parts
+    with (site.model / "inference.yaml").open("a") as file:
+        file.write("delivery: {image: full}\n")
+    assert build(site).built.snaps[0].content.has_parts
 
 
 def test_a_killed_assembler_is_told(site: BuildSite) -> None:
