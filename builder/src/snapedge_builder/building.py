@@ -16,6 +16,7 @@ from . import buildrecord, declaration, executor, modelfile, observation, plan, 
 from .buildrecord import BuildRecord
 from .buildsettings import Backend, DockerfileSettings
 from .cache import Cache
+from .contents import BuiltLayers
 from .declaration import ModelDeclaration
 from .errors import BuilderError
 from .executor import BuiltSnaps, Doors, LaidOutModel
@@ -45,6 +46,18 @@ class NoModelError(BuilderError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} holds no model", resolution="name the folder or the snap of a model")
+
+
+class NoRuntimeError(BuilderError):
+    """A runtime is wanted, and there is none."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} holds no runtime",
+            resolution="name the folder or the snaps of a runtime, or make one: builder runtime new FOLDER --kind KIND",
+        )
 
 
 class RuntimeFolderMissingError(BuilderError):
@@ -182,6 +195,34 @@ def lay_out(
     plan = _plan(seen).only(ActionKind.CHECK_MODEL, ActionKind.BUILD_RUNTIME, ActionKind.WRITE_LAYER)
     doors = Doors(cache=cache, runtimes=source, output=request.output.absolute(), progress=progress)
     return seen, executor.lay_out(seen, plan, doors, ship_failing=False)
+
+
+def lay_out_runtime(
+    folder: Path, *, cache: Cache, source: RuntimeSource, progress: Progress
+) -> tuple[AnyRuntime, dict[Architecture, BuiltLayers]]:
+    """A runtime's folder and its images; those that the cache does not hold are made. Nothing is packed.
+
+    Raises:
+        NoRuntimeError: it is a model's, or holds nothing to build.
+        BuilderError: an image cannot be made.
+    """
+    check_runtime(folder)
+    runtime = runtimes.read_any(folder.absolute())
+    output = cache.root
+    seen = observation.observe_runtime(runtime, runtime.architectures, cache=cache, source=source, output=output)
+    plan = _plan(seen).only(ActionKind.BUILD_RUNTIME)
+    doors = Doors(cache=cache, runtimes=source, output=output, progress=progress)
+    return runtime, executor.lay_out_runtime(seen, plan, doors)
+
+
+def check_runtime(folder: Path) -> None:
+    """Refuse a folder that is not a runtime's.
+
+    Raises:
+        NoRuntimeError: it is a model's, or holds nothing to build.
+    """
+    if (folder / declaration.FILE_NAME).is_file() or not (folder / runtimes.FILE_NAME).is_file():
+        raise NoRuntimeError(str(folder))
 
 
 def _observe(

@@ -2,69 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from snapedge_hooks.errors import ExitCode, SnapedgeError
-from snapedge_hooks.vocabulary import Architecture
 
-from . import gadgetcommand, lockcommand, microk8scommand, publishcommand, snapcommands, trycommand
+from . import (
+    buildcommand,
+    gadgetcommand,
+    lockcommand,
+    microk8scommand,
+    publishcommand,
+    runtimecommand,
+    snapcommands,
+    trycommand,
+)
+from .buildcommand import FOLDER, RUNTIME
+from .clioutput import CACHE, FORMAT, show
 
 if TYPE_CHECKING:
     from .verification import VerifiedSnap
-
-_FORMAT = click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people, or for machines."
-)
-_CACHE = click.option(
-    "--cache",
-    "cache_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="SNAPEDGE_CACHE",
-    help="Folder of the build cache; $XDG_CACHE_HOME/snapedge where not given.",
-)
-_OUTPUT = click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("dist"),
-    show_default=True,
-    help="Folder the snaps and their record are written to.",
-)
-_RUNTIME = click.option(
-    "--runtime",
-    "runtime_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the runtime a model is built on; ../runtime-<name> beside the model's where not given.",
-)
-_ARCHITECTURE = click.option(
-    "--architecture",
-    "-a",
-    "architectures",
-    multiple=True,
-    type=click.Choice([architecture.value for architecture in Architecture]),
-    help="Build for this one only; may be repeated. All that the folder declares where not given.",
-)
-
-
-class _FolderPath(click.Path):
-    """A path that is not empty: an unset variable in a script is no way to name the current folder."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path as `pathlib` has it."""
-        if value == "":
-            self.fail("is empty; write . for the current folder", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-_FOLDER = click.argument("folder", type=_FolderPath(path_type=Path))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,6 +40,7 @@ def builder(verbose: bool) -> None:
     builder plan snaps/my-model                      say what a build would do, and why
     builder build snaps/my-model                     build its snaps into dist/
     builder try snaps/my-model --serve               serve it here as devices will, and ask it its samples
+    builder runtime new | build | check              make, build and check what models are put on
     builder lock snaps/runtime-onnx                  pin a runtime's packages and wheels by hash
     builder inspect dist/my-model_0.1.0_arm64.snap   show what is in a snap
     builder verify dist/*.snap                       check every digest and every rule; --rebuild proves the bytes
@@ -96,102 +60,7 @@ def builder(verbose: bool) -> None:
 
 
 @builder.command()
-@_FOLDER
-@_RUNTIME
-@_ARCHITECTURE
-@_OUTPUT
-@_CACHE
-@click.option("--refresh", is_flag=True, help="Ask mirrors and index again for the runtime's packages and wheels.")
-@_FORMAT
-def plan(
-    folder: Path,
-    runtime_folder: Path | None,
-    architectures: tuple[str, ...],
-    output: Path,
-    cache_folder: Path | None,
-    refresh: bool,
-    form: str,
-) -> None:
-    """Say what building FOLDER would do, and why; build nothing."""
-    from . import building, cache, runtimesource
-
-    request = building.BuildRequest(
-        folder=folder, runtime_folder=runtime_folder, architectures=_parsed(architectures), output=output
-    )
-    opened = cache.Cache(cache_folder or cache.default_root())
-    made = building.plan_build(request, cache=opened, source=runtimesource.ComposedRuntimes(opened, refresh=refresh))
-    actions = [
-        {
-            "kind": str(action.kind),
-            "architecture": action.architecture and str(action.architecture),
-            "subject": action.subject,
-            "reason": action.reason,
-            "skip": action.skip,
-        }
-        for action in made.actions
-    ]
-    lines = [f"{made.name} {made.version}", *(f"  {action}" for action in made.actions)]
-    _print(form, {"name": made.name, "version": made.version, "actions": actions}, "\n".join(lines))
-
-
-@builder.command()
-@_FOLDER
-@_RUNTIME
-@_ARCHITECTURE
-@_OUTPUT
-@_CACHE
-@click.option("--refresh", is_flag=True, help="Ask mirrors and index again for the runtime's packages and wheels.")
-@click.option(
-    "--ship-failing-model",
-    is_flag=True,
-    help="Build a model although it answers its golden samples wrongly. The record says so; a strict gate on the "
-    "devices will still refuse it.",
-)
-@_FORMAT
-def build(
-    folder: Path,
-    runtime_folder: Path | None,
-    architectures: tuple[str, ...],
-    output: Path,
-    cache_folder: Path | None,
-    refresh: bool,
-    ship_failing_model: bool,
-    form: str,
-) -> None:
-    """Build the snaps of FOLDER, which holds an inference.yaml or a runtime.yaml.
-
-    A model is checked first, and asked its golden samples; wrong answers end the build with exit code 3. What did not
-    change since the last build is not made again.
-
-    A runtime's image is composed here, or built by `docker buildx` where the file says `build: {backend: buildx}`: by
-    the builder in use, or the one that BUILDX_BUILDER names. SNAPEDGE_BUILDX is another command to call than
-    `docker buildx`. The image is the same. With `build: {dockerfile: FILE}` it is one of your own.
-    """
-    from . import building, cache, presentation, runtimesource
-
-    request = building.BuildRequest(
-        folder=folder,
-        runtime_folder=runtime_folder,
-        architectures=_parsed(architectures),
-        output=output,
-        ship_failing=ship_failing_model,
-    )
-    opened = cache.Cache(cache_folder or cache.default_root())
-    source = runtimesource.ComposedRuntimes(opened, refresh=refresh)
-    with presentation.stderr_progress() as progress:
-        done = building.build(request, cache=opened, source=source, progress=progress)
-    for warning in done.warnings:
-        click.secho(f"warning: {warning}", err=True, fg="yellow", bold=True)
-    lines = [
-        f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}  "
-        f"{presentation.as_size(snap.size)}  {'unchanged' if snap_is_old else 'packed'}"
-        for path, snap, snap_is_old in done.lines()
-    ]
-    _print(form, done.record.document | {"warnings": list(done.warnings)}, "\n".join(lines))
-
-
-@builder.command()
-@_FOLDER
+@FOLDER
 @click.option(
     "--model",
     "model_file",
@@ -200,7 +69,7 @@ def build(
     help="The model: ONNX, TensorFlow Lite, a scikit-learn pickle, or XGBoost's or LightGBM's own file. It is copied.",
 )
 @click.option("--name", help="Snap name; made from the folder's name where not given.")
-@_FORMAT
+@FORMAT
 def new(folder: Path, model_file: Path, name: str | None, form: str) -> None:
     """Write FOLDER for a model, ready to be built.
 
@@ -219,18 +88,18 @@ def new(folder: Path, model_file: Path, name: str | None, form: str) -> None:
         f"next: builder build {folder}",
     ]
     document = {"folder": str(folder), "name": made.name, "files": list(made.files), **signature.to_json()}
-    _print(form, document, "\n".join(lines))
+    show(form, document, "\n".join(lines))
 
 
 @builder.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@_FORMAT
+@FORMAT
 def inspect(path: Path, form: str) -> None:
     """Show what is in PATH: a .snap file, or a folder that can be built."""
     from . import inspection, presentation
 
     found = inspection.inspect(path)
-    _print(form, found, presentation.as_text(found))
+    show(form, found, presentation.as_text(found))
 
 
 @builder.command()
@@ -245,9 +114,9 @@ def inspect(path: Path, form: str) -> None:
 @click.option(
     "--rebuild", is_flag=True, help="Build the snaps again from their folder, too, and compare them to the byte."
 )
-@_RUNTIME
-@_CACHE
-@_FORMAT
+@RUNTIME
+@CACHE
+@FORMAT
 def verify(
     files: tuple[Path, ...],
     key_files: tuple[Path, ...],
@@ -291,9 +160,12 @@ def verify(
     for snap in verified:
         lines.append(f"{snap.path.name}: good ({snap.kind} snap; {'; '.join([*snap.checks, *signatures[snap.path]])})")
         lines.extend(f"  not checked: {line}" for line in snap.not_checked)
-    _print(form, document, "\n".join(lines))
+    show(form, document, "\n".join(lines))
 
 
+builder.add_command(buildcommand.plan)
+builder.add_command(buildcommand.build)
+builder.add_command(runtimecommand.runtime)
 builder.add_command(publishcommand.publish)
 builder.add_command(snapcommands.diff)
 builder.add_command(snapcommands.sign)
@@ -325,14 +197,6 @@ def _rebuilt(
         return reproduction.rebuild(
             verified, next(iter(folders), None), runtime_folder=runtime_folder, cache=opened, progress=progress
         )
-
-
-def _parsed(architectures: Sequence[str]) -> tuple[Architecture, ...]:
-    return tuple(Architecture.parse(word) for word in architectures)
-
-
-def _print(form: str, document: Any, text: str) -> None:
-    click.echo(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) if form == "json" else text)
 
 
 def _usage(error: click.ClickException) -> str:

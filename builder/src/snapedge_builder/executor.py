@@ -136,13 +136,17 @@ def lay_out(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_faili
 
 def build_runtime(seen: RuntimeObservation, plan: BuildPlan, doors: Doors) -> BuiltSnaps:
     """Carry out the plan of a runtime folder."""
-    found = {target.architecture: target.runtime for target in seen.targets}
-    runtimes = _runtimes(seen.runtime, found, plan, doors)
+    runtimes = lay_out_runtime(seen, plan, doors)
     contents = [observation.runtime_content(runtimes[target.architecture]) for target in seen.targets]
     packed_before = {target.architecture: target.snap for target in seen.targets}
     with _assembler(plan, has_parts=True) as assembler:
         snaps = _snaps(contents, packed_before, plan, doors, assembler)
     return BuiltSnaps(model=None, proof=None, runtimes=runtimes, snaps=snaps)
+
+
+def lay_out_runtime(seen: RuntimeObservation, plan: BuildPlan, doors: Doors) -> dict[Architecture, BuiltLayers]:
+    """Carry out the plan of a runtime folder up to its layers."""
+    return _runtimes(seen.runtime, {target.architecture: target.runtime for target in seen.targets}, plan, doors)
 
 
 @contextmanager

@@ -6,20 +6,14 @@ from pathlib import Path
 
 import click
 
-from .clioutput import FORMAT, show
+from .clioutput import CACHE, FORMAT, show
 
 
 @click.command("lock")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 @click.option("--upgrade", is_flag=True, help="Take what the mirrors offer now, security fixes among it.")
 @click.option("--check", "only_check", is_flag=True, help="Write nothing, ask nobody: exit 3 where the lock is unfit.")
-@click.option(
-    "--cache",
-    "cache_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="SNAPEDGE_CACHE",
-    help="Folder of the build cache; $XDG_CACHE_HOME/snapedge where not given.",
-)
+@CACHE
 @FORMAT
 def lock(folder: Path, upgrade: bool, only_check: bool, cache_folder: Path | None, form: str) -> None:
     """Pin what the runtime in FOLDER is built from: write runtime.lock beside its runtime.yaml.

@@ -11,7 +11,7 @@ import click
 from snapedge_hooks.configuration import DEFAULT_REGISTRY
 from snapedge_hooks.vocabulary import Architecture, RegistryAddress, SnapName, SnapVersion
 
-from .clioutput import FORMAT, show
+from .clioutput import CACHE, FORMAT, show
 
 _T = TypeVar("_T")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -54,13 +54,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Folder the snaps are written to.",
 )
-@click.option(
-    "--cache",
-    "cache_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="SNAPEDGE_CACHE",
-    help="Folder of the build cache; $XDG_CACHE_HOME/snapedge where not given.",
-)
+@CACHE
 @FORMAT
 def microk8s_config(
     kserve: tuple[Path, ...],

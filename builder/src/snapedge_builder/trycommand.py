@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .clioutput import FORMAT, show
+from .clioutput import CACHE, FORMAT, show
 from .interruption import sigterm_interrupts
 
 if TYPE_CHECKING:
@@ -83,13 +83,7 @@ class _Options:
     metavar="HOST:PORT",
     help="With --cluster: the same registry as the nodes know it; as this host does where not given.",
 )
-@click.option(
-    "--cache",
-    "cache_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="SNAPEDGE_CACHE",
-    help="Folder of the build cache; $XDG_CACHE_HOME/snapedge where not given.",
-)
+@CACHE
 @FORMAT
 def try_model(
     path: Path,
