@@ -30,6 +30,12 @@ from .shippedsnaps import MODEL, RUNTIME, ShippedSnaps
 SECOND = f"{MODEL}_two"
 """A parallel instance; its objects are called `-two`."""
 SERVED = f"http://{REGISTRY}/v2/{MODEL}"
+_KILL = f"""
+said="journalctl -o cat -t snap.{MODEL}.hook.post-refresh --since @$1"
+until $said | grep -q "do   wait-ready"; do sleep 0.1; done
+pkill -9 -f "snapedge_hooks post-refresh$"
+"""
+"""Kills the hook once the new image is asked for; from within, where nothing comes between seeing and killing."""
 MANIFEST = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
 
 
@@ -201,10 +207,9 @@ def test_a_hook_that_is_killed_midway_leaves_it_to_the_service(
     device: EdgeDevice, cluster: Cluster, shipped_snaps: ShippedSnaps, first: str, client: Questioner
 ) -> None:
     with ThreadPoolExecutor(1) as beside:
-        refresh = beside.submit(device.snapd.sideload, shipped_snaps.better)
-        eventually(lambda: served_image(cluster) == image_of(shipped_snaps.better), "the new image is asked for")
-        device.execute("sh", "-c", "kill -9 $(pgrep -f 'snapedge_hooks post-refresh$')")
-        assert refresh.result().status == "Error"
+        killed = beside.submit(device.execute, "sh", "-c", _KILL, "kill", str(int(time.time())))
+        assert device.snapd.sideload(shipped_snaps.better).status == "Error"
+        killed.result()
     assert device.snapd.installed()[MODEL][0] == "1.0.0"
     eventually(lambda: served_image(cluster) == first, "the first image is asked for again")
     device.run_service(MODEL, "converge")
