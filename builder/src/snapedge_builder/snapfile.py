@@ -1,7 +1,6 @@
 """The only caller of unsquashfs: what is in a packed snap, read without unpacking it.
 
-The superblock is read here first: it tells a file that is no squashfs, or cut short, in plain words before any tool
-stumbles over it.
+Names come from the file's own tables (`squashfs`), never from a listing of the tool; the tool reads what files hold.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import hashlib
 import io
 import re
 import stat
-import struct
 import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -21,7 +19,7 @@ from typing import IO, TYPE_CHECKING
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Digest
 
-from . import processes
+from . import processes, squashfs
 from .containercheck import Entry
 from .errors import BuilderError
 
@@ -30,24 +28,7 @@ if TYPE_CHECKING:
 
 MAX_READ = 64 * 1024 * 1024
 """Largest file read whole: documents, samples; layers are only hashed."""
-_SUPERBLOCK = struct.Struct("<4sIIIIHHHHHHQQ")
-_MAGIC = b"hsqs"
-_XZ = 4
 _CHUNK = 1 << 20
-_TIMEOUT_SECONDS = 300.0
-_PACKAGE = "squashfs-tools"
-_LINE = re.compile(
-    r"(?P<type>[-dlbcps])(?P<mode>[-rwxsStT]{9}) \S+ +(?:(?P<size>\d+)|\d+, *\d+) \S+ \S+ squashfs-root(?P<rest>.*)"
-)
-_TYPES = {
-    "-": stat.S_IFREG,
-    "d": stat.S_IFDIR,
-    "l": stat.S_IFLNK,
-    "b": stat.S_IFBLK,
-    "c": stat.S_IFCHR,
-    "p": stat.S_IFIFO,
-    "s": stat.S_IFSOCK,
-}
 
 
 class SnapFileError(BuilderError):
@@ -76,19 +57,21 @@ class SnapFile:
 
     @classmethod
     def open(cls, path: Path) -> SnapFile:
-        """Read the listing of a snap.
+        """Read every name in a snap.
 
         Raises:
-            SnapFileError: missing, no squashfs, cut short, not compressed as snaps are, or damaged.
+            SnapFileError: missing, no squashfs, cut short, not compressed as snaps are, damaged, or with names that do
+                not print.
         """
-        size = _check_superblock(path)
-        listing = _unsquashfs(path, ["-lln", str(path)])
-        entries = {}
-        for line in listing.splitlines():
-            entry = _entry(path, line)
-            if entry is not None:
-                entries[entry.path] = entry
-        return cls(path=path, size=size, entries=entries)
+        try:
+            with path.open("rb") as file:
+                where = squashfs.read_superblock(file)
+                entries = {entry.path: entry for entry in squashfs.read_names(file, where)}
+        except squashfs.SquashfsError as error:
+            raise SnapFileError(path.name, str(error), resolution=error.resolution) from error
+        except OSError as error:
+            raise SnapFileError(path.name, f"cannot be read: {error.strerror}") from error
+        return cls(path=path, size=where.size, entries=entries)
 
     def files_below(self, folder: str) -> list[str]:
         """The paths of plain files in a folder and the folders in it, sorted."""
@@ -149,10 +132,10 @@ class SnapFile:
         return entry
 
     def _chunks(self, name: str, size: int) -> Generator[bytes]:
-        # unsquashfs takes names as shell patterns.
-        pattern = re.sub(r"([*?\[\\])", r"\\\1", name)
+        # unsquashfs takes names as shell patterns, those of bash's extglob included.
+        pattern = re.sub(r"([^\w./-])", r"\\\1", name)
         process = subprocess.Popen(
-            ["unsquashfs", "-cat", str(self.path), pattern],
+            [processes.find("unsquashfs", package="squashfs-tools"), "-cat", str(self.path), pattern],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -192,55 +175,3 @@ class _Chunks(io.RawIOBase):
         target[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
-
-
-def _check_superblock(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            head = file.read(_SUPERBLOCK.size)
-            size = file.seek(0, 2)
-    except OSError as error:
-        raise SnapFileError(path.name, f"cannot be read: {error.strerror}") from error
-    if len(head) < _SUPERBLOCK.size or head[:4] != _MAGIC:
-        raise SnapFileError(path.name, "is no snap: it is not a squashfs file")
-    fields = _SUPERBLOCK.unpack(head)
-    compression, used = fields[5], fields[12]
-    if used > size:
-        raise SnapFileError(
-            path.name, f"is cut short: {size} of {used} bytes are there", resolution="fetch or build it again"
-        )
-    if compression != _XZ:
-        raise SnapFileError(path.name, "is not compressed with xz, as our snaps are")
-    return size
-
-
-def _unsquashfs(path: Path, arguments: list[str]) -> str:
-    done = processes.run(["unsquashfs", *arguments], package=_PACKAGE, seconds=_TIMEOUT_SECONDS)
-    if done.status != 0:
-        raise SnapFileError(path.name, "is damaged", details=done.errors, resolution="fetch or build it again")
-    return done.output
-
-
-def _entry(path: Path, line: str) -> Entry | None:
-    found = _LINE.fullmatch(line)
-    if found is None:
-        if "squashfs-root" in line:
-            raise SnapFileError(path.name, f"holds a name that cannot be read: {line!r}")
-        return None
-    name, _, target = found["rest"].partition(" -> ") if found["type"] == "l" else (found["rest"], "", "")
-    return Entry(
-        path=name.removeprefix("/"),
-        mode=_TYPES[found["type"]] | _permissions(found["mode"]),
-        size=int(found["size"] or 0),
-        target=target,
-    )
-
-
-def _permissions(text: str) -> int:
-    bits = 0
-    for index, character in enumerate(text):
-        if character in "rwxst":
-            bits |= 1 << (8 - index)
-        if character in "sStT":
-            bits |= {2: stat.S_ISUID, 5: stat.S_ISGID, 8: stat.S_ISVTX}[index]
-    return bits

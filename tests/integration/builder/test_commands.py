@@ -232,6 +232,9 @@ def full(site: BuildSite, builder: Commands) -> Path:
     return site.output / "tripler_1.0.0_arm64.snap"
 
 
+FORGED = "a\n-rwsr-xr-x root  5 2020-01-01 00:00 squashfs-root"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -252,6 +255,8 @@ def full(site: BuildSite, builder: Commands) -> Path:
         ("ln -s /etc/passwd meta/link", "meta/link links to /etc/passwd, outside of the snap"),
         ("ln -s ../../etc/passwd meta/link", "meta/link links to ../../etc/passwd, outside of the snap"),
         ("ln -sf /etc/passwd payload/payload.json", "payload/payload.json"),
+        ("ln -s /etc/passwd 'meta/a -> b'", "meta/a -> b links to /etc/passwd, outside of the snap"),
+        (f"mkdir '{FORGED}'", f"holds a name or a link of characters that do not print: {FORGED!r}"),
         ("mkfifo meta/pipe", "meta/pipe is neither a file nor a folder"),
         ("mknod meta/disk b 8 0 || mkfifo meta/disk", "meta/disk is neither a file nor a folder"),
         ("chmod u+s bin/*", "has mode 4755"),
