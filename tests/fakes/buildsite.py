@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from snapedge_builder import runtimes
+from snapedge_builder import runtimes, runtimesource
 from snapedge_builder.cache import Cache
 from snapedge_builder.contents import BuiltLayers
 from snapedge_builder.progress import Progress
@@ -152,6 +153,23 @@ class BuildSite:
     def cache(self) -> Cache:
         """The cache, opened as a new build opens it."""
         return Cache(self.top / "cache")
+
+    def remember_runtime(self) -> None:
+        """Have the cache hold the tiny runtime as that of the runtime's folder, for commands that open no source."""
+        declaration = runtimes.read_runtime(self.runtime)
+        for architecture in Architecture:
+            runtime = tiny_runtime(architecture, self.source.folder, payload=self.source.payload)
+            for path in runtime.files.values():
+                with self.cache.write_blob() as writer:
+                    writer.write(path.read_bytes())
+            self.cache.write_note(
+                "built-runtime",
+                runtimesource._key(declaration, architecture),
+                {
+                    "runtime": runtime.image.to_json().decode(),
+                    "components": [dataclasses.asdict(component) for component in runtime.components],
+                },
+            )
 
     def say(self, old: str, new: str) -> None:
         """Change what the declaration says."""

@@ -20,7 +20,7 @@ from .contents import BuiltLayers
 from .declaration import ModelDeclaration
 from .errors import BuilderError
 from .executor import BuiltSnaps, Doors, LaidOutModel
-from .observation import ModelObservation, RuntimeObservation, RuntimeSource
+from .observation import ModelObservation, RuntimeObservation, RuntimeSigner, RuntimeSource
 from .packed import PackedSnap, replace_file
 from .plan import ActionKind, BuildPlan
 from .progress import Progress, Silence
@@ -106,6 +106,7 @@ class BuildRequest:
         architectures: to build for; empty for all declared.
         output: the folder for the snaps.
         ship_failing: whether wrong answers to golden samples are overruled.
+        sign: makes the signature that a runtime's snaps bring; None for none.
     """
 
     folder: Path
@@ -113,6 +114,7 @@ class BuildRequest:
     architectures: tuple[Architecture, ...] = ()
     output: Path = Path("dist")
     ship_failing: bool = False
+    sign: RuntimeSigner | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +240,9 @@ def _observe(
     if (folder / runtimes.FILE_NAME).is_file():
         runtime = runtimes.read_any(folder)
         architectures = _selected(request.architectures, runtime.architectures)
-        return observation.observe_runtime(runtime, architectures, cache=cache, source=source, output=output)
+        return observation.observe_runtime(
+            runtime, architectures, cache=cache, source=source, output=output, sign=request.sign
+        )
     raise NotAProjectError(request.folder)
 
 

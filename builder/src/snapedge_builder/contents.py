@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snapedge_hooks import content
 from snapedge_hooks.images import ModelLayer, RuntimeImage, compose
 from snapedge_hooks.payload import Model, Payload, RuntimeRequirement
 from snapedge_hooks.vocabulary import Architecture, RepositoryName
@@ -21,6 +22,7 @@ from .snaptree import SnapTree, TreeFile, snap_tree, text_file
 
 PAYLOAD = "payload/payload.json"
 RUNTIME = "runtime/runtime.json"
+SIGNATURE = f"runtime/{content.SIGNATURE}"
 SBOM = "sbom.cdx.json"
 
 
@@ -72,8 +74,8 @@ def runtime_snap_name(runtime: str) -> str:
     return f"snapedge-{runtime}"
 
 
-def runtime_snap(runtime: BuiltLayers, *, device: Iterable[TreeFile]) -> SnapContent:
-    """The snap of a runtime.
+def runtime_snap(runtime: BuiltLayers, *, device: Iterable[TreeFile], signature: bytes | None = None) -> SnapContent:
+    """The snap of a runtime, with the signature that its models are to find beside it.
 
     Raises:
         SnapYamlError: its name or version is one snapd refuses.
@@ -94,7 +96,8 @@ def runtime_snap(runtime: BuiltLayers, *, device: Iterable[TreeFile]) -> SnapCon
         subject=sbom.Component(kind="container", name=name, version=image.version, digest=image.digest),
         components=runtime.components,
     )
-    files = [*_runtime_files(runtime), text_file(SBOM, bill), *device]
+    signed = [] if signature is None else [text_file(SIGNATURE, signature)]
+    files = [*_runtime_files(runtime), *signed, text_file(SBOM, bill), *device]
     return _content(document, image.architecture, files, has_parts=True)
 
 
@@ -112,6 +115,7 @@ def model_payload(
             interface=runtime.interface,
             minimum=declaration.runtime.minimum or runtime.version,
             digests=(runtime.digest,),
+            keys=declaration.runtime.keys,
         ),
         repository=RepositoryName(declaration.name),
         predicted_image=compose(runtime, layer).digest,

@@ -10,8 +10,18 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from snapedge_hooks import ed25519
+from snapedge_hooks.dsse import MAX_KEYS
 from snapedge_hooks.payload import NODE_PORTS, Service, parse_namespace, parse_quantity
-from snapedge_hooks.vocabulary import Architecture, Digest, GateMode, SnapName, SnapVersion, UpdateStrategy
+from snapedge_hooks.vocabulary import (
+    Architecture,
+    Digest,
+    GateMode,
+    PublicKey,
+    SnapName,
+    SnapVersion,
+    UpdateStrategy,
+)
 
 from . import buildsettings
 from .buildsettings import BuildSettings
@@ -54,11 +64,13 @@ class RuntimeChoice:
         name: such as `onnx`.
         interface: that the model relies on.
         minimum: the lowest runtime version that will do; None means the one it is proved with.
+        keys: whoever signs a runtime with one of them is trusted to patch it under the model.
     """
 
     name: str | None = None
     interface: int = 1
     minimum: str | None = None
+    keys: tuple[PublicKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,9 +250,25 @@ def _runtime(section: Section) -> RuntimeChoice:
         name=str(section.parsed("name", SnapName)) if _has_optional(section, "name") else None,
         interface=section.integer("interface", minimum=1, maximum=1_000_000, default=1),
         minimum=str(section.parsed("minimum", SnapVersion)) if _has_optional(section, "minimum") else None,
+        keys=_keys(section),
     )
     section.done()
     return choice
+
+
+def _keys(section: Section) -> tuple[PublicKey, ...]:
+    words = section.texts("keys", default=[])
+    remedy = "write what stands in the .pub file of a key"
+    try:
+        keys = tuple(PublicKey(word) for word in words)
+    except ValueError as error:
+        raise section.error("keys", str(error), resolution=remedy) from error
+    for key in keys:
+        if not ed25519.is_key(key.raw):
+            raise section.error("keys", f"{key.short}… is the public half of no key", resolution=remedy)
+    if len(set(keys)) != len(keys) or len(keys) > MAX_KEYS:
+        raise section.error("keys", f"names a key twice, or more than {MAX_KEYS}")
+    return keys
 
 
 def _architectures(top: Section) -> tuple[Architecture, ...]:

@@ -137,7 +137,7 @@ def lay_out(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_faili
 def build_runtime(seen: RuntimeObservation, plan: BuildPlan, doors: Doors) -> BuiltSnaps:
     """Carry out the plan of a runtime folder."""
     runtimes = lay_out_runtime(seen, plan, doors)
-    contents = [observation.runtime_content(runtimes[target.architecture]) for target in seen.targets]
+    contents = [observation.runtime_content(runtimes[target.architecture], seen.sign) for target in seen.targets]
     packed_before = {target.architecture: target.snap for target in seen.targets}
     with _assembler(plan, has_parts=True) as assembler:
         snaps = _snaps(contents, packed_before, plan, doors, assembler)

@@ -134,6 +134,7 @@ def _payload(payload: Payload) -> dict[str, Any]:
             "interface": payload.runtime.interface,
             "minimum": payload.runtime.minimum,
             "digests": list(payload.runtime.digests),
+            "keys": list(payload.runtime.keys),
         },
         "image": {"repository": payload.repository, "digest": payload.predicted_image, "size": payload.image_size},
     }

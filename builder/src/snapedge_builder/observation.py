@@ -6,14 +6,14 @@ Reads only. The planner gets facts without contents (`facts`), the executor the 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from snapedge_hooks.document import Fields, canonical_json
 from snapedge_hooks.errors import ExitCode
-from snapedge_hooks.images import ModelLayer
+from snapedge_hooks.images import ModelLayer, RuntimeImage
 from snapedge_hooks.runtimeterms import RuntimeTerms
 from snapedge_hooks.samples import SampleSet
 from snapedge_hooks.vocabulary import Architecture, Digest, ModelFormat
@@ -34,6 +34,10 @@ from .signature import Signature
 MODEL_NOTE = "model-facts"
 PROOF_NOTE = "proof"
 LAYER_NOTE = "model-layer"
+
+
+RuntimeSigner: TypeAlias = Callable[[RuntimeImage], bytes | None]
+"""Gives the envelope over what is said of a runtime; None where there is to be none."""
 
 
 class RuntimeSource(Protocol):
@@ -124,10 +128,15 @@ class ModelObservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeObservation:
-    """A runtime folder, as it is found."""
+    """A runtime folder, as it is found.
+
+    Attributes:
+        sign: makes the signature that its snaps bring; None where they bring none.
+    """
 
     runtime: AnyRuntime
     targets: tuple[Target, ...]
+    sign: RuntimeSigner | None = None
 
     def facts(self) -> RuntimeFolderFacts:
         """What the planner needs of it."""
@@ -190,14 +199,15 @@ def observe_runtime(
     cache: Cache,
     source: RuntimeSource,
     output: Path,
+    sign: RuntimeSigner | None = None,
 ) -> RuntimeObservation:
     """What is there of a runtime folder's build."""
     targets = []
     for architecture in architectures:
         found = source.find(runtime, architecture)
-        content = None if found is None else runtime_content(found)
+        content = None if found is None else runtime_content(found, sign)
         targets.append(_target(architecture, found, content, cache, output))
-    return RuntimeObservation(runtime=runtime, targets=tuple(targets))
+    return RuntimeObservation(runtime=runtime, targets=tuple(targets), sign=sign)
 
 
 def model_content(
@@ -214,9 +224,10 @@ def model_content(
     )
 
 
-def runtime_content(runtime: BuiltLayers) -> SnapContent:
+def runtime_content(runtime: BuiltLayers, sign: RuntimeSigner | None) -> SnapContent:
     """What the runtime's snap holds for one architecture."""
-    return contents.runtime_snap(runtime, device=devicelib.device_files())
+    signature = None if sign is None else sign(runtime.image)
+    return contents.runtime_snap(runtime, device=devicelib.device_files(), signature=signature)
 
 
 def layer_files(

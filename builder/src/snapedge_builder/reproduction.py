@@ -17,6 +17,7 @@ from pathlib import Path
 
 from snapedge_hooks.document import parse_object
 from snapedge_hooks.errors import ExitCode
+from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.vocabulary import Digest
 
 from . import building, contents, declaration, firstdifference, pack, resolution, runtimes, runtimesource
@@ -113,6 +114,8 @@ def rebuild(
             output=scratch / "dist",
             # Whether a model answers right was for the build to judge; here it has only to be the same.
             ship_failing=True,
+            # A signature cannot be made again without its key: it is taken as it is, if it is about the same runtime.
+            sign=_Signatures(snaps),
         )
         source = runtimesource.ComposedRuntimes(anew, host=host)
         built = building.build(request, cache=anew, source=source, progress=progress)
@@ -120,6 +123,20 @@ def rebuild(
         for snap in snaps:
             _compare(snap, by_name[f"{snap.name}_{snap.version}_{snap.architecture}.snap"], found, said)
     return found
+
+
+class _Signatures:
+    """The signatures that snaps bring, for the runtimes that they are about."""
+
+    def __init__(self, snaps: Sequence[VerifiedSnap]) -> None:
+        self._found: dict[Digest, bytes] = {}
+        for snap in snaps:
+            opened = SnapFile.open(snap.path)
+            if snap.runtime is not None and contents.SIGNATURE in opened.entries:
+                self._found[snap.runtime.digest] = opened.read(contents.SIGNATURE)
+
+    def __call__(self, runtime: RuntimeImage) -> bytes | None:
+        return self._found.get(runtime.digest)
 
 
 def _without_memory(cache: Cache, notes: Path) -> Cache:

@@ -176,11 +176,16 @@ def judge_model(runtimes: Mapping[Architecture, RuntimeFacts], model: ModelSnap)
         return ModelVerdict(file=model.file, outcome=Outcome.GOOD, reason=reason)
     terms = RuntimeTerms(name=needs.name, interface=needs.interface, minimum=needs.minimum)
     misfit = runtimetrust.offer_misfit(needs, found.image.interface, found.image.version)
+    if misfit is not None:
+        resolution = "build the model for it"
+    else:
+        resolution = "build the model's snap again with this runtime"
+        resolution += ", or sign it with a key that the model lists" if needs.keys else ""
     return ModelVerdict(
         file=model.file,
         outcome=Outcome.REFUSED,
         reason=f"keeps the runtime it has ({terms}): this one {misfit or judged.problem}",
-        resolution="build the model for it" if misfit else "build the model's snap again with this runtime",
+        resolution=resolution,
     )
 
 

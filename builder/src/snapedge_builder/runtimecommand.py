@@ -70,6 +70,13 @@ def new(folder: Path, kind: str, dockerfile: Path | None, image: Path | None, na
 @OUTPUT
 @CACHE
 @REFRESH
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A private key's file, from `builder key`, to sign the runtime with. May be repeated, while keys change.",
+)
 @FORMAT
 def build(
     folder: Path,
@@ -77,13 +84,23 @@ def build(
     output: Path,
     cache_folder: Path | None,
     refresh: bool,
+    keys: tuple[Path, ...],
     form: str,
 ) -> None:
-    """Build the snaps of the runtime in FOLDER; the same as `builder build`, for nothing but runtimes."""
+    """Build the snaps of the runtime in FOLDER, as `builder build` does, and sign what they bring.
+
+    With --key, the snap carries a signature that the device lays beside the runtime: models that list the key in
+    `runtime.keys` are put on it without being built again, after they have answered their golden samples on it.
+    """
     from . import building
 
-    request = building.BuildRequest(folder=folder, architectures=parsed(architectures), output=output)
     building.check_runtime(folder)
+    sign = None
+    if keys:
+        from . import runtimesigning
+
+        sign = runtimesigning.signer(keys)
+    request = building.BuildRequest(folder=folder, architectures=parsed(architectures), output=output, sign=sign)
     build_and_show(request, cache_folder, refresh=refresh, form=form)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snapedge_hooks import content
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Architecture
 
@@ -25,8 +24,6 @@ from .observation import RuntimeSource
 from .progress import Progress
 from .runtimecheck import ModelSnap, ModelVerdict, Outcome, RuntimeFacts, VersionVerdict
 from .snapfile import SnapFile
-
-_SIGNATURE = f"runtime/{content.SIGNATURE}"
 
 
 class MixedRuntimesError(BuilderError):
@@ -205,7 +202,7 @@ def _of_snap(snap: SnapFile) -> RuntimeFacts:
         where=snap.path.name,
         image=verification.read_runtime(snap),
         packages=_packages(sbom.libraries(snap.read(contents.SBOM), file=snap.path.name)),
-        signatures=(snap.read(_SIGNATURE),) if _SIGNATURE in snap.entries else (),
+        signatures=(snap.read(contents.SIGNATURE),) if contents.SIGNATURE in snap.entries else (),
     )
 
 

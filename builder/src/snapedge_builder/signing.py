@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,19 +161,24 @@ def sign(paths: Sequence[Path], *, key: Path) -> tuple[Path, ...]:
         KeyFileError: the key cannot be read or is no ed25519 key.
         BuilderError: a snap does not verify, or a signature cannot be written.
     """
-    signer = _read_signer(key)
+    signer = read_signer(key)
     written = []
     for snap in verification.verify(paths):
-        data = canonical_json(_statement(snap))
         path = signature_path(snap.path)
-        envelope = _kept(path, data)
-        envelope.sign(signer)
+        envelope = _kept(path, canonical_json(_statement(snap)))
         try:
-            packed.replace_file(path, canonical_json(envelope.to_dict()))
+            packed.replace_file(path, signed(envelope, [signer]))
         except packed.OutputError as error:
             raise SignatureUnwritableError(path, error) from error
         written.append(path)
     return tuple(written)
+
+
+def signed(envelope: Envelope, signers: Iterable[CryptoSigner]) -> bytes:
+    """An envelope with the signatures of further keys, as it is written."""
+    for signer in signers:
+        envelope.sign(signer)
+    return canonical_json(envelope.to_dict())
 
 
 def signature_path(snap: Path) -> Path:
@@ -255,7 +260,12 @@ def _parse(path: Path) -> Envelope:
         raise SignatureWrongError(path.name, "is no signature envelope") from error
 
 
-def _read_signer(path: Path) -> CryptoSigner:
+def read_signer(path: Path) -> CryptoSigner:
+    """The private key in a file.
+
+    Raises:
+        KeyFileError: it cannot be read or is no ed25519 key.
+    """
     data = _read(path)
     try:
         private = load_pem_private_key(data, None)

@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from snapedge_hooks import clusterobjects, device, images
+from snapedge_hooks import clusterobjects, device, images, runtimetrust
 from snapedge_hooks.clusterobjects import ClusterObjects
 from snapedge_hooks.document import parse_object
+from snapedge_hooks.dsse import Envelope
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.payload import Payload
+from snapedge_hooks.runtimetrust import RuntimeStatement
 from snapedge_hooks.samples import SampleSet
 from snapedge_hooks.vocabulary import Architecture, Digest, GateMode
 
@@ -143,6 +145,9 @@ def _verify(snap: SnapFile, runtimes: dict[Digest, RuntimeImage]) -> VerifiedSna
     if runtime is not None:
         _check_runtime(snap, runtime)
         checks.append(f"{len(runtime.layers)} runtime layers by digest")
+        if contents.SIGNATURE in snap.entries:
+            _check_signature(snap, runtime)
+            checks.append("what the runtime's signature is about")
         _agree(file, "architecture of runtime.json", str(runtime.architecture), str(architecture))
     model = None
     if payload is not None:
@@ -207,7 +212,7 @@ def _check_layout(snap: SnapFile) -> None:
 
 
 def _check_runtime(snap: SnapFile, runtime: RuntimeImage) -> None:
-    listed = {f"runtime/{layer.file}" for layer in runtime.layers} | {contents.RUNTIME}
+    listed = {f"runtime/{layer.file}" for layer in runtime.layers} | {contents.RUNTIME, contents.SIGNATURE}
     for name in snap.files_below("runtime"):
         if name not in listed:
             raise VerificationError(snap.path.name, f"{name} is not listed in runtime.json")
@@ -215,6 +220,15 @@ def _check_runtime(snap: SnapFile, runtime: RuntimeImage) -> None:
         name = f"runtime/{layer.file}"
         _agree(snap.path.name, f"digest of {name}", snap.digest(name), layer.digest)
         _agree(snap.path.name, f"size of {name}", snap.entries[name].size, layer.size)
+
+
+def _check_signature(snap: SnapFile, runtime: RuntimeImage) -> None:
+    what = f"{snap.path.name}: {contents.SIGNATURE}"
+    envelope = Envelope.parse(snap.read(contents.SIGNATURE), what=what)
+    if envelope.kind != runtimetrust.KIND or RuntimeStatement.parse(envelope.body, what=what) != RuntimeStatement.of(
+        runtime
+    ):
+        raise VerificationError(snap.path.name, f"{contents.SIGNATURE} is about another runtime than runtime.json")
 
 
 def _check_model_layer(snap: SnapFile, payload: Payload) -> ModelInLayer:

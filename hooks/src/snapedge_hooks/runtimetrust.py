@@ -144,7 +144,7 @@ def judge(
         found = judged if found is None or judged.weight > found.weight else found
     return found or Distrust(
         problem="is neither listed here nor signed",
-        resolution="sign it with builder runtime sign, or build this snap again with it",
+        resolution="sign it with builder runtime build --key, or build this snap again with it",
     )
 
 
@@ -163,7 +163,7 @@ def _judge_one(
         if signer is None:
             return Distrust(
                 problem="has a bad signature",
-                resolution="find out who changed it, and sign it again: builder runtime sign",
+                resolution="find out who changed it, and sign it again: builder runtime build --key",
                 weight=3,
             )
         statement = RuntimeStatement.parse(envelope.body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -11,37 +10,19 @@ from pathlib import Path
 import pytest
 from onnx import TensorProto, helper
 
-from snapedge_builder import cli, runtimes, runtimesource
-from snapedge_builder.cache import Cache
+from snapedge_builder import cli
 from snapedge_builder.runtimelock import RuntimeLock
 from snapedge_hooks.vocabulary import Architecture, Digest
 
-from ...fakes.buildsite import BuildSite, tiny_runtime, tripler
+from ...fakes.buildsite import BuildSite, tripler
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> BuildSite:
     """A place to build in whose cache holds the runtime already, as after a first build."""
     found = BuildSite(tmp_path)
-    declaration = runtimes.read_runtime(found.runtime)
-    for architecture in Architecture:
-        remember(found.cache, declaration, architecture, found.source.folder)
+    found.remember_runtime()
     return found
-
-
-def remember(cache: Cache, declaration: runtimes.RuntimeDeclaration, architecture: Architecture, folder: Path) -> None:
-    runtime = tiny_runtime(architecture, folder)
-    for path in runtime.files.values():
-        with cache.write_blob() as writer:
-            writer.write(path.read_bytes())
-    cache.write_note(
-        "built-runtime",
-        runtimesource._key(declaration, architecture),
-        {
-            "runtime": runtime.image.to_json().decode(),
-            "components": [dataclasses.asdict(component) for component in runtime.components],
-        },
-    )
 
 
 class Said:

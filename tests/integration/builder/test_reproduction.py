@@ -9,11 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from snapedge_builder import building, cli, locking, pack, reproduction, runtimesource, verification
+from snapedge_builder import (
+    building,
+    cli,
+    contents,
+    locking,
+    pack,
+    reproduction,
+    runtimesigning,
+    runtimesource,
+    signing,
+    verification,
+)
 from snapedge_builder.building import BuildRequest
 from snapedge_builder.cache import Cache
+from snapedge_builder.observation import RuntimeSigner
 from snapedge_builder.progress import Silence
 from snapedge_builder.reproduction import NotReproducedError, OtherFolderError
+from snapedge_builder.snapfile import SnapFile
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Architecture
 
@@ -44,8 +57,8 @@ class Site:
     def cache(self) -> Cache:
         return Cache(self.top / "cache")
 
-    def build(self, folder: Path, *architectures: Architecture) -> list[Path]:
-        request = BuildRequest(folder=folder, architectures=architectures, output=self.top / "dist")
+    def build(self, folder: Path, *architectures: Architecture, sign: RuntimeSigner | None = None) -> list[Path]:
+        request = BuildRequest(folder=folder, architectures=architectures, output=self.top / "dist", sign=sign)
         source = runtimesource.ComposedRuntimes(self.cache, host=self.parts.host)
         return list(building.build(request, cache=self.cache, source=source, progress=Silence()).snaps)
 
@@ -96,6 +109,15 @@ def test_snaps_of_a_folder_are_proved_and_nothing_is_left(site: Site, monkeypatc
     assert site.rebuild(snaps[:1], None) == Path("snaps/tripler")
     assert site.rebuild(site.build(site.runtime, ARM64), None) == Path("snaps/runtime-onnx")
     assert list((site.top / "cache" / "scratch").iterdir()) == []
+
+
+def test_a_signed_runtime_is_proved_without_its_key(site: Site) -> None:
+    key = site.top / "key"
+    signing.make_key(key)
+    signed = site.build(site.runtime, AMD64, sign=runtimesigning.signer([key]))
+    assert contents.SIGNATURE in SnapFile.open(signed[0]).entries
+    key.unlink()
+    assert site.rebuild(signed, site.runtime) == site.runtime
 
 
 def test_what_the_cache_remembers_having_made_is_no_proof(site: Site) -> None:

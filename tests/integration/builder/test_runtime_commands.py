@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from snapedge_builder import building, cli, runtimes, runtimeversions
+from snapedge_builder import building, cli, runtimes, runtimesigning, runtimeversions, signing, verification
 from snapedge_builder.building import BuildRequest, NoRuntimeError
 from snapedge_builder.progress import Silence
 from snapedge_builder.runtimecheck import Outcome
 from snapedge_builder.runtimes import DockerfileRuntime
 from snapedge_builder.runtimeversions import MixedRuntimesError, RuntimeReport
-from snapedge_hooks.vocabulary import Architecture
+from snapedge_builder.verification import VerificationError
+from snapedge_hooks.dsse import Envelope
+from snapedge_hooks.runtimetrust import RuntimeStatement
+from snapedge_hooks.vocabulary import Architecture, PublicKey
 
-from ...fakes.buildsite import BuildSite
+from ...fakes.buildsite import BuildSite, tiny_runtime
 
 SHIPPED = Path(__file__).parents[3] / "snaps"
 
@@ -144,6 +147,58 @@ def test_build_is_for_runtimes_alone(site: BuildSite, capsys: pytest.CaptureFixt
     assert builder("runtime", "build", site.model, "--output", site.output) == 2
     assert "tripler holds no runtime; name the folder" in capsys.readouterr().err
     assert site.files() == []
+
+
+def test_a_signed_patch_reaches_models_that_list_the_key_without_being_built_again(
+    site: BuildSite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = site.top / "key"
+    places: list[str | Path] = ["--cache", site.top / "cache", "--output", site.output]
+    public = signing.make_key(key)
+    site.say("samples:", f'runtime: {{keys: ["{public}"]}}\nsamples:')
+    model = built(site, site.model)[0]
+    site.source.payload = b"another server"
+    site.remember_runtime()
+    assert builder("runtime", "build", site.runtime, *places) == 0
+    patched = site.output / "snapedge-onnx_1.0.0_amd64.snap"
+    assert builder("runtime", "check", patched, model) == 3
+    assert "this one is neither listed here nor signed" in capsys.readouterr().out
+    assert builder("runtime", "build", site.runtime, *places, "--key", key) == 0
+    assert builder("runtime", "check", patched, model) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == f"good  {model.name}: lists the key {str(public)[8:20]} that signed it"
+    assert ", signed" in said.out
+    assert "what the runtime's signature is about" in verification.verify([patched])[0].checks
+    assert builder("inspect", model, "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["model"]["runtime"]["keys"] == [str(public)]
+
+
+def test_a_runtime_may_be_signed_by_two_keys_while_one_takes_over(site: BuildSite) -> None:
+    old, new = site.top / "old", site.top / "new"
+    publics = [signing.make_key(path) for path in (old, new)]
+    image = tiny_runtime(Architecture.AMD64, site.source.folder).image
+    envelope = Envelope.parse(runtimesigning.signer([old, new])(image) or b"")
+    assert RuntimeStatement.parse(envelope.body) == RuntimeStatement.of(image)
+    for public in publics:
+        assert envelope.signer([PublicKey(str(public))]) == str(public)
+
+
+def test_a_signature_about_another_runtime_is_no_runtime_snap(site: BuildSite) -> None:
+    key = site.top / "key"
+    signing.make_key(key)
+    other = tiny_runtime(Architecture.AMD64, site.top, payload=b"other").image
+    envelope = runtimesigning.signer([key])(other)
+    request = BuildRequest(folder=site.runtime, output=site.output, sign=lambda image: envelope)
+    snap = building.build(request, cache=site.cache, source=site.source, progress=Silence()).snaps[0]
+    with pytest.raises(VerificationError, match=r"runtime.dsse is about another runtime than runtime.json"):
+        verification.verify([snap])
+
+
+def test_a_key_that_cannot_be_read_ends_it_before_anything_is_built(
+    site: BuildSite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert builder("runtime", "build", site.runtime, "--key", site.top / "absent", "--output", site.output) == 2
+    assert capsys.readouterr().err == "error: key absent: cannot be read: No such file or directory\n"
 
 
 @pytest.mark.parametrize("kind", ["onnx", "sklearn", "tflite"])

@@ -18,6 +18,8 @@ from snapedge_builder.yamldocument import DeclarationError
 from snapedge_hooks.payload import Service
 from snapedge_hooks.vocabulary import Architecture, GateMode, SnapName, SnapVersion, UpdateStrategy
 
+from ...fakes.edge import public_key, signing_key
+
 CASES = sorted((Path(__file__).parents[2] / "cases" / "declarations").glob("*.yaml"))
 FOLDER = Path("folder")
 
@@ -58,20 +60,21 @@ def test_the_smallest_declaration_has_every_default() -> None:
 
 
 def test_every_key_is_read() -> None:
-    text = b"""
+    key = public_key(signing_key(1))
+    text = f"""
 name: wine-cultivar
 version: "2.0~rc1"
 summary: Wine
-model: {file: models/wine.onnx, convert: none}
-runtime: {name: onnx, interface: 2, minimum: "1.5"}
+model: {{file: models/wine.onnx, convert: none}}
+runtime: {{name: onnx, interface: 2, minimum: "1.5", keys: ["{key}"]}}
 architectures: [arm64]
-service: {namespace: ml, cpu: "1", memory: 1Gi, replicas: 2, node-port: 30080, update: recreate, grpc: true}
-delivery: {image: full, gate: none, max-latency: 2s, provider: null}
-build: {backend: compose}
+service: {{namespace: ml, cpu: "1", memory: 1Gi, replicas: 2, node-port: 30080, update: recreate, grpc: true}}
+delivery: {{image: full, gate: none, max-latency: 2s, provider: null}}
+build: {{backend: compose}}
 """
-    found = parse_declaration(text, folder=FOLDER)
+    found = parse_declaration(text.encode(), folder=FOLDER)
     assert found.model_path == FOLDER / "models" / "wine.onnx"
-    assert found.runtime == RuntimeChoice(name="onnx", interface=2, minimum="1.5")
+    assert found.runtime == RuntimeChoice(name="onnx", interface=2, minimum="1.5", keys=(key,))
     assert found.architectures == (Architecture.ARM64,)
     assert found.samples_path is None
     assert found.service == Service(

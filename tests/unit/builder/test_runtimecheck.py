@@ -214,14 +214,14 @@ def test_a_model_is_put_on_a_runtime_that_a_key_it_lists_has_signed() -> None:
             facts(PATCHED, "1.0.1"),
             replace(NEEDS, keys=(public_key(KEY),)),
             "is neither listed here nor signed",
-            "build the model's snap again with this runtime",
+            "build the model's snap again with this runtime, or sign it with a key that the model lists",
             id="not signed",
         ),
         pytest.param(
             replace(facts(PATCHED, "1.0.1"), signatures=(signed(signing_key(2), PATCHED),)),
             replace(NEEDS, keys=(public_key(KEY),)),
             "is signed by no key this snap lists",
-            "build the model's snap again with this runtime",
+            "build the model's snap again with this runtime, or sign it with a key that the model lists",
             id="signed by another",
         ),
         pytest.param(
