@@ -7,6 +7,9 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from snapedge_hooks import unpacking
+from snapedge_hooks.errors import ExitCode
+
 from . import processes
 from .apt import Package
 from .cache import Cache, CacheFullError
@@ -16,6 +19,19 @@ from .trees import Directory, File, Link, Slice, Tree, TreeError, normal_path
 _SECONDS = 120.0
 _MERGED = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
 _LICENCE = re.compile(r"^License:[ \t]*(\S[^\n]*)$", re.MULTILINE)
+
+
+class DebTooLargeError(BuilderError):
+    """A package unpacks to more than any package should."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, file: str, most: int) -> None:
+        super().__init__(
+            f"{file} unpacks to more than {most} bytes, which is {unpacking.RATIO} times its size or "
+            f"{unpacking.ALWAYS >> 20} MiB",
+            resolution="do not use it; take the package from another mirror, or another version of it",
+        )
 
 
 class DebError(BuilderError):
@@ -45,12 +61,19 @@ def unpack(package: Package, file: Path, *, scratch: Path, cache: Cache) -> Deb:
 
     Raises:
         DebError: dpkg-deb cannot read the file.
+        DebTooLargeError: it holds far more than its size lets expect; it was not unpacked to its end.
         TreeError: the package holds a device or a path that leads out of it.
     """
     spool = scratch / f"{package.digest.hex}.tar"
     with cache.guard(), spool.open("wb") as output:
-        done = processes.run(["dpkg-deb", "--fsys-tarfile", file], package="dpkg", seconds=_SECONDS, output=output)
+        most = unpacking.most(file.stat().st_size)
+        done = processes.run(
+            ["dpkg-deb", "--fsys-tarfile", file], package="dpkg", seconds=_SECONDS, output=output, file_bytes=most
+        )
     if done.status:
+        spool.unlink()
+        if done.says_too_large:
+            raise DebTooLargeError(package.file, most)
         if done.says_no_room:
             raise CacheFullError(cache.root)
         reason = done.errors.strip().splitlines()
@@ -60,6 +83,8 @@ def unpack(package: Package, file: Path, *, scratch: Path, cache: Cache) -> Deb:
             tree = _read(archive, spool, package.name)
     except tarfile.TarError as error:
         raise DebError(package.file, str(error)) from error
+    if tree.size > most:  # by hard links, each of which becomes a file
+        raise DebTooLargeError(package.file, most)
     return Deb(package=package, tree=tree, licences=_licences(tree, package.name))
 
 
@@ -69,7 +94,7 @@ def _read(archive: tarfile.TarFile, spool: Path, origin: str) -> Tree:
         path = _merged(normal_path(member.name, origin=origin))
         if not path:
             continue
-        if member.isreg():
+        if member.isreg() and not member.issparse():
             content = Slice(path=spool, offset=member.offset_data, size=member.size)
             tree.add(
                 path,
@@ -88,7 +113,7 @@ def _read(archive: tarfile.TarFile, spool: Path, origin: str) -> Tree:
         elif member.isdir():
             tree.add(path, Directory(origin=origin))
         else:
-            raise TreeError(origin, path, "is a device or a pipe")
+            raise TreeError(origin, path, "is a device, a pipe or a sparse file")
     return tree
 
 

@@ -11,6 +11,7 @@ what it was built. Rules:
 3. Byte code that is checked against its source's time is left out: every time is 0, so it would never be used.
 4. Devices, pipes, and paths that lead out of their archive are refused.
 
+    LayerTooLargeError   hard links make far more of a layer than it is
     LayoutError          the layout is not what the specification says, or holds what we did not ask for
 """
 
@@ -22,7 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snapedge_hooks import unpacking
 from snapedge_hooks.document import DocumentError, Fields, parse_object
+from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Architecture, Digest
 
 from .errors import BuilderError
@@ -45,6 +48,19 @@ class LayoutError(BuilderError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"the image that was built cannot be read: {problem}", resolution="build again")
+
+
+class LayerTooLargeError(BuilderError):
+    """A layer unpacks to more than any layer should."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, origin: str, most: int) -> None:
+        super().__init__(
+            f"{origin}: a layer unpacks to more than {most} bytes, which is {unpacking.RATIO} times its size or "
+            f"{unpacking.ALWAYS >> 20} MiB",
+            resolution="have no step of the Dockerfile make that many hard links",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +122,7 @@ def read_trees(image: ForeignImage, *, origin: str) -> tuple[Tree, ...]:
 
     Raises:
         TreeError: a layer holds what no image of ours may hold.
+        LayerTooLargeError: a layer's hard links, each of which becomes a file, make far more of it than it is.
     """
     owners: dict[str, int] = {}
     nodes: dict[str, Node] = {}
@@ -173,6 +190,9 @@ def _read(path: Path, *, origin: str) -> _Layer:
                     layer.tree.entries[name] = _node(member, name, path, layer.tree, origin)
     except tarfile.TarError as error:
         raise LayoutError(f"a layer is no tar: {error}") from error
+    most = unpacking.most(path.stat().st_size)
+    if layer.tree.size > most:
+        raise LayerTooLargeError(origin, most)
     return layer
 
 

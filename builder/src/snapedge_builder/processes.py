@@ -6,6 +6,7 @@ ToolTimeoutError     it did not end in time
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -47,6 +48,11 @@ class Outcome:
     errors: str
 
     @property
+    def says_too_large(self) -> bool:
+        """Whether the tool was to write a file longer than it may."""
+        return os.strerror(errno.EFBIG) in self.errors
+
+    @property
     def says_no_room(self) -> bool:
         """Whether the tool ran out of disk; tools say it in the C library's words."""
         return os.strerror(28) in self.errors or "No space left on device" in self.errors
@@ -76,6 +82,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     output: IO[bytes] | None = None,
     folder: Path | None = None,
+    file_bytes: int | None = None,
 ) -> Outcome:
     """Run a tool to its end; a status other than 0 is the caller's to judge.
 
@@ -86,16 +93,22 @@ def run(
         environment: added to this process's own; the locale is C so that messages can be read.
         output: where standard output goes instead of into the outcome.
         folder: the working directory.
+        file_bytes: how long a file it may write, its output included; at that length, writing fails.
 
     Raises:
         ToolMissingError: it is not installed.
         ToolTimeoutError: it was ended at its deadline.
     """
     tool = Path(arguments[0]).name
+    limit = () if file_bytes is None else (find("prlimit", package="util-linux"), f"--fsize={file_bytes}", "--")
+    if limit and shutil.which(arguments[0]) is None:
+        raise ToolMissingError(tool, package)
     _LOG.debug("running %s", " ".join(map(str, arguments)))
     try:
         done = subprocess.run(
-            [str(argument) for argument in arguments],
+            [str(argument) for argument in (*limit, *arguments)],
+            # Python ignores SIGXFSZ; where the tool does too, it is told by an error and can clean up.
+            restore_signals=not limit,
             stdin=subprocess.DEVNULL,
             stdout=output if output is not None else subprocess.PIPE,
             stderr=subprocess.PIPE,

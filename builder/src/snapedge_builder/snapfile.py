@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from snapedge_hooks import unpacking
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Digest
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_READ = 64 * 1024 * 1024
 """Largest file read whole: documents, samples; layers are only hashed."""
+ALWAYS_HELD = 4 << 30
+"""What any snap may hold, in bytes: a model of 2 GB that shrinks to nothing is a model all the same."""
 _CHUNK = 1 << 20
 
 
@@ -60,8 +63,8 @@ class SnapFile:
         """Read every name in a snap.
 
         Raises:
-            SnapFileError: missing, no squashfs, cut short, not compressed as snaps are, damaged, or with names that do
-                not print.
+            SnapFileError: missing, no squashfs, cut short, not compressed as snaps are, damaged, holding far more than
+                its size lets expect, or with names that do not print.
         """
         try:
             with path.open("rb") as file:
@@ -71,6 +74,13 @@ class SnapFile:
             raise SnapFileError(path.name, str(error), resolution=error.resolution) from error
         except OSError as error:
             raise SnapFileError(path.name, f"cannot be read: {error.strerror}") from error
+        held, most = sum(entry.size for entry in entries.values()), unpacking.most(where.size, always=ALWAYS_HELD)
+        if held > most:
+            raise SnapFileError(
+                path.name,
+                f"holds {held} bytes, more than {unpacking.RATIO} times its size or {ALWAYS_HELD >> 30} GiB",
+                resolution="do not use it; have whoever made it leave out what fills it",
+            )
         return cls(path=path, size=where.size, entries=entries)
 
     def files_below(self, folder: str) -> list[str]:

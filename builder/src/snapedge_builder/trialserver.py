@@ -198,7 +198,8 @@ def _runtime_tree(image: TrialImage, cache: Cache) -> Path:
     with cache.guard():
         for layer in image.runtime.layers:
             try:
-                trees.add_layer(layer.diff_id, image.layers[layer.digest].open)
+                blob = image.layers[layer.digest]
+                trees.add_layer(layer.diff_id, blob.size, blob.open)
             except LayerRefusedError as error:
                 raise ImageRefusedError(f"layer {layer.name}", str(error)) from error
         tree = trees.tree([layer.diff_id for layer in image.runtime.layers])
@@ -211,7 +212,7 @@ def _unpack(layer: Blob, folder: Path, cache: Cache) -> None:
         folder.mkdir()
         try:
             with layer.open() as archive:
-                rootfs.unpack(archive, folder)
+                rootfs.unpack(archive, folder, size=layer.size)
         except LayerRefusedError as error:
             raise ImageRefusedError(layer.name, str(error)) from error
         (folder / MODELS_FOLDER).mkdir(parents=True, exist_ok=True)

@@ -12,14 +12,17 @@ import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
+import zipfile
 from base64 import b64encode
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
+from snapedge_hooks import unpacking
+
 from .cache import Cache
-from .wheels import IndexAwayError, Wheel, WheelCorruptError, WheelsError
+from .wheels import IndexAwayError, Wheel, WheelCorruptError, WheelsError, WheelTooLargeError
 
 _SECONDS = 60.0
 _THREADS = 4
@@ -33,6 +36,7 @@ def fetch(wheels: Sequence[Wheel], cache: Cache) -> None:
         IndexAwayError: the index does not answer.
         WheelsError: it has not got a file, or does not give it to us.
         WheelCorruptError: what it gave is not what was pinned.
+        WheelTooLargeError: it holds far more than its size lets expect.
     """
     missing = [wheel for wheel in wheels if cache.find_blob(wheel.digest) is None]
     with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="wheels") as pool:
@@ -60,8 +64,23 @@ def _fetch(wheel: Wheel, cache: Cache) -> None:
             raise IndexAwayError(what, str(getattr(error, "reason", error) or type(error).__name__)) from error
         except FileNotFoundError as error:
             raise WheelsError(what, "the file is gone", resolution="build with --refresh") from error
+        _check_size(wheel, file)
         if cache.adopt(file, wheel.digest) is None:
             raise WheelCorruptError(wheel.file, "what the index gave has another sha256 than was pinned")
+
+
+def _check_size(wheel: Wheel, file: Path) -> None:
+    """Refuse a bomb by what the wheel says that it holds: who unpacks it holds each file to that."""
+    most = unpacking.most(file.stat().st_size)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            held = sum(info.file_size for info in archive.infolist())
+    except zipfile.BadZipFile:
+        return  # another digest than was pinned, as is told then, or what was pinned is no wheel
+    if held > most:
+        raise WheelTooLargeError(
+            wheel.file, f"{held} bytes, more than {unpacking.RATIO} times its size or {unpacking.ALWAYS >> 20} MiB"
+        )
 
 
 def _open(uri: str) -> IO[bytes]:

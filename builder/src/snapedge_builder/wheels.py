@@ -7,6 +7,7 @@ sha256, and reading checks every file against the wheel's own RECORD.
     LockError                the lock cannot be used
     WheelMissingError        a locked version has no wheel for an architecture
     WheelCorruptError        a wheel, or a file of it, is not what its hash says
+    WheelTooLargeError       a wheel unpacks to more than any wheel should
     WheelWithdrawnError      the index no longer has a file that is pinned
     IndexAwayError           the package index does not answer
     WheelsError              uv failed in a way not told apart here
@@ -39,6 +40,8 @@ from .patterns import matcher
 from .trees import File, Slice, Tree, normal_path
 
 SITE_PACKAGES = "usr/lib/snapedge/site-packages"
+MAX_FILE = 4 << 30
+"""The longest file of a wheel, in bytes; uv unpacks while it fetches, so nothing else is known of the wheel by then."""
 _PACKAGE = "uv"
 _RESOLVE_SECONDS = 300.0
 _INSTALL_SECONDS = 1800.0
@@ -126,6 +129,18 @@ class WheelCorruptError(BuilderError):
     def __init__(self, wheel: str, problem: str) -> None:
         super().__init__(
             f"{wheel}: {problem}", resolution="run `uv cache clean`, then build again; if it stays, the index is wrong"
+        )
+
+
+class WheelTooLargeError(BuilderError):
+    """A wheel unpacks to more than any wheel should."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, file: str, limit: str) -> None:
+        super().__init__(
+            f"{file} unpacks to {limit}",
+            resolution="do not use it; lock another version, or take it from another index",
         )
 
 
@@ -281,6 +296,7 @@ def install(
 
     Raises:
         WheelCorruptError: a file's sha256 is another.
+        WheelTooLargeError: a file of one is longer than any should be; it was not unpacked to its end.
         WheelsError: uv or the index fails.
     """
     if not wheels:
@@ -293,8 +309,12 @@ def install(
         [*_platform_options(platform), "--requirement", lock],
         seconds=_INSTALL_SECONDS,
         environment=environment,
+        file_bytes=MAX_FILE,
     )
     if done.status:
+        if done.says_too_large:
+            named = re.search(r"`([^`\s]+)`", done.errors)
+            raise WheelTooLargeError(named[1] if named else "a wheel", f"a file of more than {MAX_FILE} bytes")
         if done.says_no_room:
             raise CacheFullError(cache.root)
         mismatch = re.search(r"Hash mismatch for `?([^`\s]+)`?", done.errors)
@@ -306,12 +326,21 @@ def install(
 
 
 def _uv(
-    command: list[str | Path], rest: Sequence[str | Path], *, seconds: float, environment: Mapping[str, str]
+    command: list[str | Path],
+    rest: Sequence[str | Path],
+    *,
+    seconds: float,
+    environment: Mapping[str, str],
+    file_bytes: int | None = None,
 ) -> processes.Outcome:
     tool = processes.find("uv", package=_PACKAGE, folders=[Path(sys.prefix).parent / ".tools" / "bin"])
     fixed = {"UV_NO_INSTALLER_METADATA": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
     return processes.run(
-        [tool, *command, *rest], package=_PACKAGE, seconds=seconds, environment={**environment, **fixed}
+        [tool, *command, *rest],
+        package=_PACKAGE,
+        seconds=seconds,
+        environment={**environment, **fixed},
+        file_bytes=file_bytes,
     )
 
 

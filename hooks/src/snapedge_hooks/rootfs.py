@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, cast
 
+from . import unpacking
 from .blobs import Readable
 
 _MOUNT_POINTS: Final = ("dev", "etc", "proc", "run", "sys", "tmp", "var/tmp")
@@ -45,13 +46,15 @@ class RootfsCache:
         """Whether this layer was unpacked before, by whichever device."""
         return self._layer(diff_id).is_dir()
 
-    def add_layer(self, diff_id: str, open_archive: Callable[[], contextlib.AbstractContextManager[Readable]]) -> None:
-        """Unpack a layer unless it is there; `open_archive` gives its tar, verified by the caller."""
+    def add_layer(
+        self, diff_id: str, size: int, open_archive: Callable[[], contextlib.AbstractContextManager[Readable]]
+    ) -> None:
+        """Unpack a layer unless it is there; `open_archive` gives its tar of `size` bytes, verified by the caller."""
         with self._lock(diff_id):
             if self.has_layer(diff_id):
                 return
             with self._fresh(self._layer(diff_id)) as folder, open_archive() as archive:
-                unpack(archive, folder)
+                unpack(archive, folder, size=size)
 
     def tree(self, diff_ids: Sequence[str]) -> Path:
         """The merged tree of these layers, lowest first, which all are in the cache."""
@@ -119,13 +122,24 @@ def resolve(root: Path, name: str) -> Path:
     return path
 
 
-def unpack(archive: Readable, folder: Path) -> None:
-    """Unpack a tar, compressed or not, into an empty folder."""
+def unpack(archive: Readable, folder: Path, *, size: int) -> None:
+    """Unpack a tar of `size` bytes, compressed or not, into an empty folder.
+
+    Raises:
+        LayerRefusedError: it is no tar, holds what may not be unpacked, or more than its size lets expect.
+    """
+    most = left = unpacking.most(size)
     directories: list[tuple[Path, int]] = []
     try:
         # A stream is only ever read, from front to back.
         with tarfile.open(fileobj=cast("IO[bytes]", archive), mode="r|*") as tar:
             for member in tar:
+                left -= tarfile.BLOCKSIZE + (member.size if member.isreg() else 0)
+                if left < 0:
+                    raise LayerRefusedError(
+                        f"it unpacks to more than {most} bytes, which is {unpacking.RATIO} times its size or "
+                        f"{unpacking.ALWAYS >> 20} MiB"
+                    )
                 target = _place(folder, member.name)
                 if target == folder:
                     continue

@@ -12,7 +12,7 @@ import pytest
 
 from snapedge_builder import foreignimages
 from snapedge_builder.cache import Cache
-from snapedge_builder.foreignimages import LayoutError
+from snapedge_builder.foreignimages import LayerTooLargeError, LayoutError
 from snapedge_builder.layers import write_layer
 from snapedge_builder.trees import Directory, File, Link, Tree, TreeError
 from snapedge_hooks.vocabulary import Architecture
@@ -149,6 +149,12 @@ def test_hostile_entries_are_refused(
 ) -> None:
     with pytest.raises(TreeError, match=problem):
         trees(tmp_path, tar(*entries))
+
+
+def test_hard_links_count_as_the_files_they_become(tmp_path: Path) -> None:
+    links = [entry(f"link-{number}", kind=HARD, target="file") for number in range(300)]
+    with pytest.raises(LayerTooLargeError, match="have no step of the Dockerfile make that many hard links"):
+        trees(tmp_path, tar(entry("file", bytes(1 << 20)), *links))
 
 
 def test_a_file_below_a_link_of_an_earlier_layer_is_refused(tmp_path: Path) -> None:

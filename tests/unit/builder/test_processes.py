@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,18 @@ def test_a_listener_that_gives_up_ends_the_tool(tmp_path_factory: pytest.TempPat
     with pytest.raises(KeyboardInterrupt):
         processes.follow(["sh", "-c", "echo $$ >&2; exec sleep 60"], package="dash", seconds=30, hear=hear)
     assert subprocess.run(["kill", "-0", pid.read_text()], capture_output=True, check=False).returncode != 0
+
+
+def test_a_tool_may_write_no_longer_a_file_than_it_is_allowed(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as output:
+        done = processes.run(
+            ["head", "-c", "5000", "/dev/zero"], package="x", seconds=5, output=output, file_bytes=1000
+        )
+    assert (done.status != 0, done.says_too_large) == (True, True)
+    assert (tmp_path / "out").stat().st_size == 1000
+    assert processes.run(["true"], package="x", seconds=5, file_bytes=1000).status == 0
+
+
+def test_a_missing_tool_is_told_where_its_files_are_limited_too() -> None:
+    with pytest.raises(ToolMissingError, match="no-such-tool is not installed here; install x"):
+        processes.run(["no-such-tool"], package="x", seconds=5, file_bytes=1000)

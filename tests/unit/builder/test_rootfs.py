@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import shutil
 import tarfile
 from collections.abc import Mapping
@@ -13,10 +14,11 @@ import pytest
 from snapedge_builder import debs, rootfs
 from snapedge_builder.apt import Package
 from snapedge_builder.cache import Cache
-from snapedge_builder.debs import Deb, DebError
+from snapedge_builder.debs import Deb, DebError, DebTooLargeError
 from snapedge_builder.gates import Platform
 from snapedge_builder.rootfs import BaseError
 from snapedge_builder.trees import Directory, File, Link, Tree, TreeError
+from snapedge_hooks import unpacking
 from snapedge_hooks.vocabulary import Architecture, Digest
 from tests.fakes.debrepository import DebRepository
 from tests.fakes.elffile import shared_object
@@ -160,8 +162,8 @@ def test_a_file_that_is_no_package_is_refused(content: bytes, tmp_path: Path) ->
         unpack(file, tmp_path)
 
 
-def hostile_deb(folder: Path, member: tarfile.TarInfo) -> Path:
-    """A package that dpkg-deb reads, with one member of the caller's choice."""
+def hostile_deb(folder: Path, *members: tarfile.TarInfo, content: bytes = b"", packed: bool = False) -> Path:
+    """A package that dpkg-deb reads, with members of the caller's choice; the first has the content."""
 
     def tar(*infos: tuple[tarfile.TarInfo, bytes]) -> bytes:
         buffer = io.BytesIO()
@@ -174,7 +176,9 @@ def hostile_deb(folder: Path, member: tarfile.TarInfo) -> Path:
     control = tar(
         (tarfile.TarInfo("./control"), b"Package: x\nVersion: 1\nArchitecture: arm64\nMaintainer: x\nDescription: x\n")
     )
-    parts = [("debian-binary", b"2.0\n"), ("control.tar", control), ("data.tar", tar((member, b"")))]
+    inside = tar(*((member, content if member is members[0] else b"") for member in members))
+    last = ("data.tar.xz", lzma.compress(inside, preset=0)) if packed else ("data.tar", inside)
+    parts = [("debian-binary", b"2.0\n"), ("control.tar", control), last]
     data = b"!<arch>\n"
     for name, part in parts:
         data += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(part):<10}`\n".encode() + part + b"\n" * (len(part) % 2)
@@ -189,8 +193,9 @@ def hostile_deb(folder: Path, member: tarfile.TarInfo) -> Path:
     [
         ("../../etc/cron.d/x", tarfile.REGTYPE, "leads out of its archive"),
         ("/etc/passwd", tarfile.REGTYPE, "leads out of its archive"),
-        ("dev/sda", tarfile.BLKTYPE, "is a device or a pipe"),
-        ("run/pipe", tarfile.FIFOTYPE, "is a device or a pipe"),
+        ("dev/sda", tarfile.BLKTYPE, "is a device, a pipe or a sparse file"),
+        ("run/pipe", tarfile.FIFOTYPE, "is a device, a pipe or a sparse file"),
+        ("var/hole", tarfile.GNUTYPE_SPARSE, "is a device, a pipe or a sparse file"),
         ("etc/hard", tarfile.LNKTYPE, "which is not before it"),
     ],
 )
@@ -200,6 +205,30 @@ def test_a_hostile_package_is_refused(name: str, kind: bytes, problem: str, tmp_
     member.linkname = "etc/absent"
     with pytest.raises(TreeError, match=problem):
         unpack(hostile_deb(tmp_path, member), tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_a_package_that_holds_far_more_than_its_size_is_not_unpacked_to_its_end(tmp_path: Path) -> None:
+    bomb = hostile_deb(tmp_path, tarfile.TarInfo("zeros"), content=bytes(unpacking.ALWAYS), packed=True)
+    assert bomb.stat().st_size < 100_000
+    with pytest.raises(DebTooLargeError) as caught:
+        unpack(bomb, tmp_path)
+    assert str(caught.value) == (
+        "x_1_arm64.deb unpacks to more than 268435456 bytes, which is 200 times its size or 256 MiB; do not use it; "
+        "take the package from another mirror, or another version of it"
+    )
+    assert caught.value.exit_code == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "hostile.deb"]
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_hard_links_of_a_package_count_as_the_files_they_become(tmp_path: Path) -> None:
+    links = [tarfile.TarInfo(f"link-{number}") for number in range(300)]
+    for link in links:
+        link.type, link.linkname = tarfile.LNKTYPE, "file"
+    file = hostile_deb(tmp_path, tarfile.TarInfo("file"), *links, content=bytes(1 << 20), packed=True)
+    with pytest.raises(DebTooLargeError):
+        unpack(file, tmp_path)
 
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")

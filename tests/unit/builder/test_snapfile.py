@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,21 @@ def test_what_is_damaged_is_said_of_the_file(tmp_path: Path) -> None:
     snap.path.write_bytes(content)
     with pytest.raises(SnapFileError, match=r"x\.snap: (is|lib/a is) damaged"):
         SnapFile.open(snap.path).read("lib/a")
+
+
+def test_a_snap_that_holds_far_more_than_its_size_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "tree" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(b"x" * 4000)
+    # Its tables are not compressed, so that the sizes in its two inodes can be patched: 4 GiB less a byte each.
+    command: list[str | Path] = ["mksquashfs", tmp_path / "tree", tmp_path / "x.snap", "-comp", "xz", "-noI"]
+    subprocess.run([*command, "-no-fragments"], check=True, capture_output=True)
+    content = (tmp_path / "x.snap").read_bytes()
+    assert content.count(struct.pack("<I", 4000)) == 2
+    (tmp_path / "x.snap").write_bytes(content.replace(struct.pack("<I", 4000), b"\xff" * 4))
+    with pytest.raises(SnapFileError) as caught:
+        SnapFile.open(tmp_path / "x.snap")
+    assert str(caught.value) == (
+        "x.snap: holds 8589934590 bytes, more than 200 times its size or 4 GiB; do not use it; have whoever made it "
+        "leave out what fills it"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from snapedge_builder import wheelfiles
 from snapedge_builder.cache import Cache
-from snapedge_builder.wheels import IndexAwayError, Wheel, WheelCorruptError, WheelsError
+from snapedge_builder.wheels import IndexAwayError, Wheel, WheelCorruptError, WheelsError, WheelTooLargeError
 from snapedge_hooks.vocabulary import Digest
 
 DATA = b"a wheel"
@@ -123,3 +124,22 @@ def test_a_file_that_is_gone_is_told_without_the_login(index: Index, cache: Cach
     assert "secret" not in str(caught.value) + caught.value.details
     with pytest.raises(WheelsError, match="the file is gone"):
         wheelfiles.fetch([wheel(str(tmp_path / "gone.whl"))], cache)
+
+
+def test_a_wheel_that_holds_far_more_than_its_size_is_not_kept(cache: Cache, tmp_path: Path) -> None:
+    file = tmp_path / "bomb.whl"
+    with (
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("bomb.bin", "w") as member,
+    ):
+        for _ in range(257):
+            member.write(bytes(1 << 20))
+    bomb = wheel(file.as_uri(), file.read_bytes())
+    with pytest.raises(WheelTooLargeError) as caught:
+        wheelfiles.fetch([bomb], cache)
+    assert str(caught.value) == (
+        "a-1-py3-none-any.whl unpacks to 269484032 bytes, more than 200 times its size or 256 MiB; do not use it; lock "
+        "another version, or take it from another index"
+    )
+    assert cache.find_blob(bomb.digest) is None
+    assert list((cache.root / "scratch").iterdir()) == []

@@ -12,7 +12,7 @@ from snapedge_builder.cache import Cache
 from snapedge_builder.errors import BuilderError
 from snapedge_builder.gates import Platform
 from snapedge_builder.trees import File
-from snapedge_builder.wheels import IndexAwayError, LockError, WheelCorruptError, WheelMissingError
+from snapedge_builder.wheels import IndexAwayError, LockError, WheelCorruptError, WheelMissingError, WheelTooLargeError
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import Architecture, Digest
 from tests.fakes.wheelhouse import Wheelhouse
@@ -168,6 +168,27 @@ def test_what_a_record_lists_and_the_wheel_has_not_is_no_part_of_the_image(
     )
     liar = next(item for item in installed if item.wheel.name == "liar")
     assert [path for path in liar.tree.entries if "dist-info" not in path] == ["usr/lib/snapedge/site-packages/liar.py"]
+
+
+def test_a_wheel_with_a_file_longer_than_any_should_be_is_not_unpacked_to_its_end(
+    house: Wheelhouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.add("bomb", "1", tag="py3-none-any", files={"bomb.bin": bytes(9 << 20)})
+    environment = house.environment(tmp_path / "uv")
+    resolved = wheels.resolve(house.lock(tmp_path / "r.lock"), ARM64, environment=environment)
+    monkeypatch.setattr(wheels, "MAX_FILE", 8 << 20)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with pytest.raises(WheelTooLargeError) as caught:
+        wheels.install(
+            resolved, ARM64, prune=[], environment=environment, scratch=scratch, cache=Cache(tmp_path / "cache")
+        )
+    assert str(caught.value) == (
+        "bomb==1 unpacks to a file of more than 8388608 bytes; do not use it; lock another version, or take it from "
+        "another index"
+    )
+    assert caught.value.exit_code == 3
+    assert not [path for path in tmp_path.rglob("bomb.bin") if path.exists()]
 
 
 def test_a_wheel_that_is_no_archive_is_refused(house: Wheelhouse, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import IO
 
 import pytest
 
+from snapedge_hooks import unpacking
 from snapedge_hooks.rootfs import LayerRefusedError, RootfsCache, resolve, unpack
 
 
@@ -33,7 +35,7 @@ def add(cache: RootfsCache, diff_id: str, content: io.BytesIO) -> None:
     def open_it() -> Iterator[IO[bytes]]:
         yield content
 
-    cache.add_layer(diff_id, open_it)
+    cache.add_layer(diff_id, len(content.getvalue()), open_it)
 
 
 @pytest.mark.parametrize(
@@ -52,14 +54,56 @@ def test_hostile_entries_are_refused(tmp_path: Path, bad: tarfile.TarInfo) -> No
     folder = tmp_path / "layer"
     folder.mkdir()
     with pytest.raises(LayerRefusedError):
-        unpack(archive((bad, b"")), folder)
+        unpack(archive((bad, b"")), folder, size=1)
     assert sorted(tmp_path.iterdir()) == [folder]
+
+
+def zeros(count: int) -> bytes:
+    """A compressed archive of that many zeros, in two files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+        for name in ("one", "two"):
+            info = entry(name)
+            info.size = count // 2
+            with Path("/dev/zero").open("rb") as source:
+                tar.addfile(info, source)
+    return buffer.getvalue()
+
+
+def test_an_archive_that_holds_far_more_than_its_size_leaves_no_layer(tmp_path: Path) -> None:
+    bomb = zeros(unpacking.ALWAYS + (1 << 20))
+    assert len(bomb) < 2 << 20
+    cache = RootfsCache(tmp_path)
+    with pytest.raises(LayerRefusedError) as caught:
+        add(cache, "sha256:bomb", io.BytesIO(bomb))
+    most = unpacking.most(len(bomb))
+    assert str(caught.value) == f"it unpacks to more than {most} bytes, which is 200 times its size or 256 MiB"
+    assert not cache.has_layer("sha256:bomb")
+    assert list((tmp_path / "layers").iterdir()) == []
+
+
+def test_a_sparse_file_counts_as_what_it_becomes(tmp_path: Path) -> None:
+    # GNU tar, 2 TiB of hole: the whole archive has 10 KiB.
+    subprocess.run(["truncate", "-s", "2T", tmp_path / "hole"], check=True)
+    command: list[str | Path] = ["tar", "--sparse", "--format=gnu", "-C", tmp_path, "-cf", tmp_path / "x.tar", "hole"]
+    subprocess.run(command, check=True)
+    (tmp_path / "layer").mkdir()
+    with (tmp_path / "x.tar").open("rb") as file, pytest.raises(LayerRefusedError, match="unpacks to more than"):
+        unpack(file, tmp_path / "layer", size=(tmp_path / "x.tar").stat().st_size)
+    assert list((tmp_path / "layer").iterdir()) == []
+
+
+def test_members_without_content_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = archive(*((entry("empty"), b"") for _ in range(1000)))
+    monkeypatch.setattr(unpacking, "ALWAYS", 999 * 512)
+    with pytest.raises(LayerRefusedError, match="unpacks to more than"):
+        unpack(names, tmp_path, size=1)
 
 
 def test_truncated_archive_is_refused(tmp_path: Path) -> None:
     whole = archive((entry("file"), b"x" * 5000)).getvalue()
     with pytest.raises(LayerRefusedError, match="not a whole tar archive"):
-        unpack(io.BytesIO(whole[:2000]), tmp_path)
+        unpack(io.BytesIO(whole[:2000]), tmp_path, size=2000)
 
 
 def test_links_on_the_way_stay_within_the_tree(tmp_path: Path) -> None:
@@ -75,6 +119,7 @@ def test_links_on_the_way_stay_within_the_tree(tmp_path: Path) -> None:
             (entry("absolute/two"), b"2"),
         ),
         folder,
+        size=1,
     )
     assert list(outside.iterdir()) == []
     assert (folder / "outside" / "one").read_bytes() == b"1"
@@ -88,7 +133,7 @@ def test_loop_of_links_is_refused(tmp_path: Path) -> None:
 
 
 def test_set_id_bits_are_dropped(tmp_path: Path) -> None:
-    unpack(archive((entry("sudo", mode=0o4755), b"x")), tmp_path)
+    unpack(archive((entry("sudo", mode=0o4755), b"x")), tmp_path, size=1)
     assert (tmp_path / "sudo").stat().st_mode & 0o7777 == 0o755
 
 
@@ -131,4 +176,4 @@ def test_second_comer_does_not_unpack_again(tmp_path: Path) -> None:
     def not_to_be_opened() -> contextlib.AbstractContextManager[IO[bytes]]:
         raise AssertionError
 
-    RootfsCache(tmp_path).add_layer("sha256:x", not_to_be_opened)
+    RootfsCache(tmp_path).add_layer("sha256:x", 1, not_to_be_opened)

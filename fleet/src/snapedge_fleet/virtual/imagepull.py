@@ -175,10 +175,12 @@ class ImagePuller:
                         file.write(chunk)
                 if f"sha256:{state.hexdigest()}" != layer["digest"]:
                     raise ImagePullError(_mismatch(reference, f"sha256:{state.hexdigest()}", layer["digest"]))
+                if file.tell() != layer["size"]:
+                    raise ImagePullError(_short(reference, url))
                 file.seek(0)
                 yield file
 
-        self._cache.add_layer(diff_id, download)
+        self._cache.add_layer(diff_id, layer["size"], download)
 
 
 def _checked(answer: requests.Response, reference: str) -> bytes:
