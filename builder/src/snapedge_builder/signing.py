@@ -20,9 +20,7 @@ Rules:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +33,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-
 
 from snapedge_hooks.document import DocumentError, canonical_json, parse_object
 from snapedge_hooks.errors import ExitCode
-from snapedge_hooks.vocabulary import Digest
+from snapedge_hooks.vocabulary import Digest, PublicKey
 
 from . import contents, packed, verification
 from .errors import BuilderError
@@ -44,7 +42,6 @@ from .verification import VerifiedSnap
 
 PAYLOAD_TYPE = "application/vnd.snapedge.snap+json"
 SUFFIX = ".dsse"
-_PUBLIC = re.compile(r"ed25519:([0-9a-f]{64})")
 _MAX_FILE = 1024 * 1024
 
 
@@ -82,35 +79,6 @@ class SignatureUnwritableError(BuilderError):
         super().__init__(cause.brief, resolution=f"make room in {path.parent}, or copy the snap to where you may write")
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
-    """An ed25519 public key, written `ed25519:<64 hex>`; raises ValueError for any other text."""
-
-    text: str
-
-    def __post_init__(self) -> None:
-        """Refuse what is no such key."""
-        if not _PUBLIC.fullmatch(self.text):
-            raise ValueError(f"{self.text!r} is not a public key such as ed25519:<64 hexadecimal digits>")
-
-    def __str__(self) -> str:
-        return self.text
-
-    @property
-    def key_id(self) -> str:
-        """What names the key in an envelope."""
-        return str(Digest.of(self.text.encode())).removeprefix("sha256:")
-
-    @classmethod
-    def of(cls, key: SSlibKey) -> PublicKey:
-        """The key as securesystemslib has it."""
-        return cls(f"ed25519:{key.keyval['public']}")
-
-    def verifier(self) -> SSlibKey:
-        """The key as securesystemslib takes it."""
-        return SSlibKey(self.key_id, "ed25519", "ed25519", {"public": self.text.removeprefix("ed25519:")})
-
-
 def make_key(path: Path) -> PublicKey:
     """Make a key pair: the private key in the file, the public one in the file with `.pub` behind its name.
 
@@ -118,7 +86,7 @@ def make_key(path: Path) -> PublicKey:
         KeyFileError: one of the files is there already, or cannot be written; then neither is left.
     """
     signer = CryptoSigner.generate_ed25519()
-    public = PublicKey.of(signer.public_key)
+    public = PublicKey(f"ed25519:{signer.public_key.keyval['public']}")
     beside = public_path(path)
     made: list[Path] = []
     try:
@@ -202,7 +170,7 @@ def check(snap: VerifiedSnap, keys: Sequence[PublicKey]) -> PublicKey:
     if not found:
         raise SignatureMissingError(snap.path.name, "is not signed by a key named here")
     try:
-        accepted = envelope.verify([key.verifier() for key in found], 1)
+        accepted = envelope.verify([_verifier(key) for key in found], 1)
     except (SigningError, ValueError) as error:
         raise SignatureWrongError(path.name, "the signature does not fit its statement") from error
     if envelope.payload_type != PAYLOAD_TYPE:
@@ -274,7 +242,12 @@ def read_signer(path: Path) -> CryptoSigner:
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyFileError(path, "is no ed25519 key", resolution="make one: builder key FILE")
     public = PublicKey(f"ed25519:{private.public_key().public_bytes_raw().hex()}")
-    return CryptoSigner(private, public.verifier())
+    return CryptoSigner(private, _verifier(public))
+
+
+def _verifier(key: PublicKey) -> SSlibKey:
+    """The key as securesystemslib takes it."""
+    return SSlibKey(key.key_id, "ed25519", "ed25519", {"public": key.raw.hex()})
 
 
 def _read(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from snapedge_builder.runtimecheck import Outcome
 from snapedge_builder.runtimes import DockerfileRuntime
 from snapedge_builder.runtimeversions import MixedRuntimesError, RuntimeReport
 from snapedge_builder.verification import VerificationError
+from snapedge_hooks import content
 from snapedge_hooks.dsse import Envelope
+from snapedge_hooks.environment import SnapEnvironment
 from snapedge_hooks.runtimetrust import RuntimeStatement
-from snapedge_hooks.vocabulary import Architecture, PublicKey
+from snapedge_hooks.vocabulary import Architecture
 
 from ...fakes.buildsite import BuildSite, tiny_runtime
 
@@ -166,11 +169,23 @@ def test_a_signed_patch_reaches_models_that_list_the_key_without_being_built_aga
     assert builder("runtime", "build", site.runtime, *places, "--key", key) == 0
     assert builder("runtime", "check", patched, model) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines()[-1] == f"good  {model.name}: lists the key {str(public)[8:20]} that signed it"
+    assert said.out.splitlines()[-1] == f"good  {model.name}: lists the key {public.short} that signed it"
     assert ", signed" in said.out
     assert "what the runtime's signature is about" in verification.verify([patched])[0].checks
+    subprocess.run(["unsquashfs", "-q", "-n", "-d", site.top / "snap", patched], check=True)
+    mounted = SnapEnvironment(
+        snap=site.top / "snap",
+        common=site.top,
+        data=site.top,
+        instance_name="snapedge-onnx",
+        revision="x1",
+        architecture="amd64",
+    )
+    brought = content.read(mounted).signature
+    assert brought is not None, "the device finds it"
+    assert Envelope.parse(brought).signer([public]) == public
     assert builder("inspect", model, "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out)["model"]["runtime"]["keys"] == [str(public)]
+    assert json.loads(capsys.readouterr().out)["model"]["runtime"]["keys"] == [public]
 
 
 def test_a_runtime_may_be_signed_by_two_keys_while_one_takes_over(site: BuildSite) -> None:
@@ -180,7 +195,7 @@ def test_a_runtime_may_be_signed_by_two_keys_while_one_takes_over(site: BuildSit
     envelope = Envelope.parse(runtimesigning.signer([old, new])(image) or b"")
     assert RuntimeStatement.parse(envelope.body) == RuntimeStatement.of(image)
     for public in publics:
-        assert envelope.signer([PublicKey(str(public))]) == str(public)
+        assert envelope.signer([public]) == public
 
 
 def test_a_signature_about_another_runtime_is_no_runtime_snap(site: BuildSite) -> None:

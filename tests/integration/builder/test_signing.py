@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from snapedge_builder import building, cli, signing, verification
 from snapedge_builder.building import BuildRequest
 from snapedge_builder.progress import Silence
-from snapedge_builder.signing import KeyFileError, PublicKey, SignatureMissingError, SignatureWrongError
+from snapedge_builder.signing import KeyFileError, SignatureMissingError, SignatureWrongError
 from snapedge_builder.verification import VerifiedSnap
 from snapedge_hooks.document import DocumentError
 from snapedge_hooks.errors import ExitCode
-from snapedge_hooks.vocabulary import Architecture, Digest
+from snapedge_hooks.vocabulary import Architecture, Digest, PublicKey
 
 from ...fakes.buildsite import BuildSite
 
