@@ -151,7 +151,7 @@ def plan_build(
     Raises:
         BuilderError: the folder cannot be built as it is.
     """
-    return _plan(_observe(request, cache, source, progress or Silence()))
+    return _plan(_observe(request, cache, source, progress or Silence(), will_build=False))
 
 
 def build(request: BuildRequest, *, cache: Cache, source: RuntimeSource, progress: Progress) -> Build:
@@ -160,7 +160,7 @@ def build(request: BuildRequest, *, cache: Cache, source: RuntimeSource, progres
     Raises:
         BuilderError: the folder cannot be built, or a step failed; the output folder holds whole files only.
     """
-    seen = _observe(request, cache, source, progress)
+    seen = _observe(request, cache, source, progress, will_build=True)
     made = _plan(seen)
     doors = Doors(cache=cache, runtimes=source, output=request.output.absolute(), progress=progress)
     if isinstance(seen, ModelObservation):
@@ -191,7 +191,7 @@ def lay_out(
     Raises:
         BuilderError: the folder holds no model that can be built.
     """
-    seen = _observe(request, cache, source, progress)
+    seen = _observe(request, cache, source, progress, will_build=True)
     if not isinstance(seen, ModelObservation):
         raise NoModelError(request.folder.name)
     plan = _plan(seen).only(ActionKind.CHECK_MODEL, ActionKind.BUILD_RUNTIME, ActionKind.WRITE_LAYER)
@@ -228,7 +228,7 @@ def check_runtime(folder: Path) -> None:
 
 
 def _observe(
-    request: BuildRequest, cache: Cache, source: RuntimeSource, progress: Progress
+    request: BuildRequest, cache: Cache, source: RuntimeSource, progress: Progress, *, will_build: bool
 ) -> ModelObservation | RuntimeObservation:
     output = request.output.absolute()
     folder = request.folder.absolute()
@@ -236,7 +236,9 @@ def _observe(
         model = preparation.prepare(declaration.read_declaration(folder), cache=cache, progress=progress)
         runtime = runtime_for(model, request.runtime_folder)
         architectures = _selected(request.architectures, model.architectures)
-        return observation.observe_model(model, runtime, architectures, cache=cache, source=source, output=output)
+        return observation.observe_model(
+            model, runtime, architectures, cache=cache, source=source, output=output, will_build=will_build
+        )
     if (folder / runtimes.FILE_NAME).is_file():
         runtime = runtimes.read_any(folder)
         architectures = _selected(request.architectures, runtime.architectures)

@@ -182,6 +182,14 @@ class Cache:
         finally:
             path.unlink(missing_ok=True)
 
+    def keep(self, path: Path) -> Digest:
+        """Move a file into the cache; its digest, under which it is there."""
+        with self.guard():
+            digest = Digest.of_file(path)
+            path.chmod(0o644)
+            path.replace(self.blob_path(digest))
+        return digest
+
     def adopt(self, path: Path, digest: Digest) -> Path | None:
         """Move a file into the cache if it has that digest; None, and the file stays, if it has not."""
         with self.guard():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import traceback
@@ -28,6 +29,8 @@ from .clioutput import CACHE, FORMAT, show
 
 if TYPE_CHECKING:
     from .verification import VerifiedSnap
+
+_GARBAGE_OBJECTS = 20_000
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -208,6 +211,8 @@ def _usage(error: click.ClickException) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `builder` and leave with its exit code."""
+    # A tenth of a short command is looking for garbage among what was imported.
+    gc.set_threshold(_GARBAGE_OBJECTS)
     words = list(sys.argv[1:] if arguments is None else arguments)
     verbose = "--verbose" in words
     try:

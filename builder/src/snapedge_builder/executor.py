@@ -94,7 +94,8 @@ def build_model(seen: ModelObservation, plan: BuildPlan, doors: Doors, *, ship_f
     with _assembler(plan, has_parts=seen.declaration.image is ImageDelivery.FULL) as assembler:
         laid = lay_out(seen, plan, doors, ship_failing=ship_failing)
         contents = [
-            observation.model_content(
+            target.content
+            or observation.model_content(
                 seen.declaration, laid.model, laid.layer, laid.runtimes[target.architecture], doors.cache
             )
             for target in seen.targets

@@ -128,6 +128,14 @@ def read_model(path: Path, *, digest: Digest | None = None) -> ModelFacts:
     )
 
 
+def load_reader(path: Path) -> None:
+    """Import what `read_model` needs for this file, for callers with time to spare; it does so itself otherwise."""
+    if format_of(path) is ModelFormat.ONNX:
+        from . import onnxmodel
+
+        onnxmodel.load()
+
+
 def model_digest(path: Path) -> Digest:
     """The digest of a model file.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -156,8 +157,18 @@ def observe_model(
     cache: Cache,
     source: RuntimeSource,
     output: Path,
+    will_build: bool,
 ) -> ModelObservation:
     """What is there of a model folder and its build.
+
+    Args:
+        declaration: of the model.
+        runtime: that it is to be put on.
+        architectures: to build for.
+        cache: that may hold what is to be made.
+        source: of built runtimes.
+        output: the folder for the snaps.
+        will_build: whether a model that was not checked before will be: then what reads it is loaded meanwhile.
 
     Raises:
         RuntimeUnfitError: the runtime is not one the model may be put on.
@@ -173,9 +184,14 @@ def observe_model(
     is_proved = (
         samples is not None and model is not None and cache.find_note(PROOF_NOTE, proof_key(model, samples)) is not None
     )
+    with ThreadPoolExecutor(max_workers=len(architectures)) as pool:
+        # Hashing the layers of runtimes takes as long as loading what reads models, and needs no interpreter.
+        finding = [pool.submit(source.find, runtime, architecture) for architecture in architectures]
+        if will_build and model is None:
+            modelfile.load_reader(declaration.model_path)
     targets = []
-    for architecture in architectures:
-        found = source.find(runtime, architecture)
+    for architecture, future in zip(architectures, finding, strict=True):
+        found = future.result()
         content = None
         if model is not None and layer is not None and found is not None:
             content = model_content(declaration, model, layer, found, cache)

@@ -7,6 +7,7 @@ memory (`onnxgraph`): the checker does without them, and ONNX Runtime maps them 
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,12 @@ _NUMPY_NAMES = {
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _OPSET_LIMIT = re.compile(r"[Oo]pset (\d+) is under development.*?till opset (\d+)", re.DOTALL)
 _UNKNOWN_OPSET = re.compile(r"support for domain (\S+) is till opset (\d+)")
+
+
+def load() -> None:
+    """Import what checks and runs models, a third of a second."""
+    for name in ("onnx.checker", "onnxruntime"):
+        importlib.import_module(name)
 
 
 def read_onnx(path: Path) -> tuple[tuple[tuple[str, int], ...], Signature]:

@@ -152,8 +152,7 @@ def _assembled(
 
 
 def _keep(content: SnapContent, file: Path, cache: Cache) -> PackedSnap:
-    digest, size = Digest.of_file(file), file.stat().st_size
-    path = cache.adopt(file, digest)
-    assert path is not None, "the digest was taken from the file itself"
+    size = file.stat().st_size
+    digest = cache.keep(file)
     cache.write_note(_KIND, content.tree.key(pack.packer()), {"digest": digest, "size": size})
-    return PackedSnap(content=content, digest=digest, size=size, path=path)
+    return PackedSnap(content=content, digest=digest, size=size, path=cache.blob_path(digest))

@@ -8,6 +8,7 @@ without a change takes no network.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,20 +164,24 @@ def _component(fields: Fields) -> Component:
 
 
 def _key(declaration: AnyRuntime, architecture: Architecture) -> Digest:
-    code = sorted(Path(__file__).parent.glob("*.py"))
     if isinstance(declaration, DockerfileRuntime):
         own = contextfiles.fingerprint(declaration)
-        return Digest.of(canonical_json([str(architecture), own, *(_file(path) for path in code)]))
+        return Digest.of(canonical_json([str(architecture), own, *_code()]))
     inputs = [
         declaration.folder / runtimes.FILE_NAME,
         declaration.project.folder / "pyproject.toml",
         declaration.project.lock,
         *(path for path in [declaration.folder / runtimes.PINS_NAME] if path.is_file()),
         *(path for source in declaration.project.sources for path in _sources(source)),
-        *code,
     ]
     backend = str(declaration.build.backend)
-    return Digest.of(canonical_json([str(architecture), backend, *(_file(path) for path in inputs)]))
+    return Digest.of(canonical_json([str(architecture), backend, *(_file(path) for path in inputs), *_code()]))
+
+
+@functools.cache
+def _code() -> tuple[list[Any], ...]:
+    """The builder's own code, which is what it was when this process began."""
+    return tuple(_file(path) for path in sorted(Path(__file__).parent.glob("*.py")))
 
 
 def _file(path: Path) -> list[Any]:

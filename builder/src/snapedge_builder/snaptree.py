@@ -7,6 +7,7 @@ anything. Modes are two, 0644 and 0755; owners and times are the packer's.
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -118,6 +119,7 @@ def snap_tree(files: Iterable[TreeFile]) -> SnapTree:
     return SnapTree(files=ordered)
 
 
+@functools.lru_cache(maxsize=4096)
 def is_excluded(path: str) -> bool:
     """Whether `snap pack` would leave the file, or a folder above it, out."""
     parts = PurePosixPath(path).parts

@@ -11,7 +11,6 @@ Rules, the same for `inference.yaml` and `runtime.yaml`:
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -171,6 +170,8 @@ class Section:
     def _refuse_absence(self, key: str) -> NoReturn:
         if key in self._rest:
             raise self.error(key, "is empty")
+        import difflib  # for errors alone
+
         misspelt = difflib.get_close_matches(key, self._rest, n=1, cutoff=0.75)
         if misspelt:
             raise DeclarationError(
@@ -252,5 +253,7 @@ def _refuse_expansions(text: str, file: str) -> None:
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
+    import difflib  # for errors alone
+
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"did you mean {found[0]!r}?" if found else ""

@@ -429,6 +429,17 @@ def built_elsewhere(site: BuildSite) -> list[str]:
     return [sys.executable, "-c", script, str(ROOT), str(site.source.folder), "build", str(site.model), *places]
 
 
+def test_what_runs_models_is_loaded_for_a_new_model_alone(site: BuildSite) -> None:
+    def loads(words: list[str]) -> bool:
+        done = subprocess.run(words, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return "onnxruntime.capi" in done.stderr
+
+    command = built_elsewhere(site)
+    plan = ["plan" if word == "build" else word for word in command]
+    assert [loads(plan), loads(command), loads(plan), loads(command)] == [False, True, False, False]
+
+
 @pytest.mark.parametrize("blocks", [30, 120])
 def test_a_disk_without_room_ends_in_an_error_and_leaves_nothing(site: BuildSite, blocks: int) -> None:
     # A limit on the size of files stands in for a full disk: 15 kB is too small for a module, 60 kB for the snap.

@@ -92,6 +92,17 @@ def test_a_file_is_adopted_only_under_its_own_digest(tmp_path: Path) -> None:
     assert not file.exists()
 
 
+def test_a_file_made_here_is_kept_under_its_own_digest(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    file = tmp_path / "made"
+    file.write_bytes(b"snap")
+    assert cache.keep(file) == Digest.of(b"snap")
+    assert not file.exists()
+    found = cache.find_blob(Digest.of(b"snap"))
+    assert found is not None
+    assert (found.read_bytes(), found.stat().st_mode & 0o777) == (b"snap", 0o644)
+
+
 def test_one_works_on_an_input_and_the_others_find_its_result(tmp_path: Path) -> None:
     made: list[str] = []
 
