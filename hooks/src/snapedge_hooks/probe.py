@@ -20,14 +20,15 @@ from .document import DocumentError, canonical_json
 from .samples import Deviation, Sample, SampleSet, parse_answer
 from .situations import RefusedError
 from .vocabulary import HealthCode
-from .wire import TooLargeError, Wire, WireError
+from .wire import Answer, TooLargeError, Wire, WireError
 
 _TIMEOUT = 60.0
 MAX_ANSWER = 16 * 1024 * 1024
 SETTLING = 15.0
 """Seconds for which a Service of ready pods may still refuse: the node's proxy rules follow with a delay."""
 TURNING = 5.0
-"""Seconds for which a Service may still lead to the pods that were before; kube-proxy writes rules once a second."""
+"""Seconds for which a Service may still lead elsewhere: to the pods that were before, or, where its address is new, out
+of the device to whoever answers there. kube-proxy writes rules once a second."""
 _REPLAYS = 3
 """How often a sample that was slow is asked again: the fastest counts, since one answer may have met a busy device."""
 
@@ -90,7 +91,7 @@ class Probe:
         if max_latency_ms is None or elapsed <= max_latency_ms:
             return elapsed
         for _ in range(_REPLAYS - 1):
-            elapsed = min(elapsed, self._ask_until_settled(sample)[1])
+            elapsed = min(elapsed, self._ask_until_right(sample))
         if elapsed > max_latency_ms:
             raise _refused(f"Sample {sample.name}: answered in {math.ceil(elapsed)} ms, {max_latency_ms} ms allowed")
         return elapsed
@@ -99,7 +100,7 @@ class Probe:
         while True:
             answer, elapsed = self._ask_until_settled(sample)
             problem = _problem(sample, answer)
-            if self._turned.has_passed or (problem is None and _names(answer, self._where.version)):
+            if self._turned.has_passed or (problem is None and _names(answer.body, self._where.version)):
                 if problem is not None:
                     raise problem
                 return elapsed
@@ -107,7 +108,7 @@ class Probe:
             self._wire.close()
             self._turned.pause(0.25)
 
-    def _ask_until_settled(self, sample: Sample) -> tuple[bytes, float]:
+    def _ask_until_settled(self, sample: Sample) -> tuple[Answer, float]:
         settled = Deadline.after(self._deadline.clock, min(SETTLING, self._deadline.remaining))
         while True:
             try:
@@ -117,7 +118,7 @@ class Probe:
                     raise _refused(f"Sample {sample.name}: {error}") from error
                 settled.pause(0.25)
 
-    def _ask(self, sample: Sample) -> tuple[bytes, float]:
+    def _ask(self, sample: Sample) -> tuple[Answer, float]:
         began = time.perf_counter()
         try:
             answer = self._wire.ask(
@@ -134,14 +135,14 @@ class Probe:
         elapsed = (time.perf_counter() - began) * 1000
         if answer.status in (502, 503, 504):
             raise _TryAgainError(f"the endpoint answers {answer.status}")
-        if answer.status != 200:
-            raise _refused(f"Sample {sample.name}: answered {answer.status} {_error(answer.body)}".rstrip())
-        return answer.body, elapsed
+        return answer, elapsed
 
 
-def _problem(sample: Sample, answer: bytes) -> RefusedError | None:
+def _problem(sample: Sample, answer: Answer) -> RefusedError | None:
+    if answer.status != 200:
+        return _refused(f"Sample {sample.name}: answered {answer.status} {_error(answer.body)}".rstrip())
     try:
-        deviations = sample.deviations(parse_answer(answer, what=f"answer to {sample.name}"))
+        deviations = sample.deviations(parse_answer(answer.body, what=f"answer to {sample.name}"))
     except DocumentError as error:
         return _refused(f"Sample {sample.name}: {error.brief}")
     return _wrong(deviations[0]) if deviations else None

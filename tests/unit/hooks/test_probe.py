@@ -61,6 +61,20 @@ def test_a_wrong_answer_of_the_old_pod_is_not_held_against_the_new_one(model: Fa
     assert len(model.requests) == 4 + 3
 
 
+def test_who_answers_before_the_way_to_a_new_address_is_there_is_not_the_model(model: FakeModel) -> None:
+    turning(model, lambda _: (404, {}), says(2, "1.1.0"), after=4)
+    replay(model, FakeClock())
+    assert len(model.requests) == 4 + 3
+
+
+def test_a_refusal_that_stays_is_believed(model: FakeModel) -> None:
+    model.answer = lambda _: (404, {"error": "no model wine"})
+    clock = FakeClock()
+    with pytest.raises(RefusedError, match="row-0: answered 404 no model wine"):
+        replay(model, clock)
+    assert sum(clock.slept) == pytest.approx(TURNING)
+
+
 def test_a_right_answer_of_the_old_pod_proves_nothing(model: FakeModel) -> None:
     turning(model, says(2, "1.0.0"), says(0, "1.1.0"), after=4)
     with pytest.raises(RefusedError, match="row-0"):
