@@ -21,7 +21,8 @@ WIDTH = 100
 def page(name: str) -> str:
     """The page of one program."""
     parts = [f"# {name}\n\nWhat each command takes, as `--help` prints it. Written by `make reference`.\n"]
-    for path, text in _helps(COMMANDS[name], click.Context(COMMANDS[name], info_name=name), (name,)):
+    command = COMMANDS[name]
+    for path, text in _helps(command, click.Context(command, info_name=name, **command.context_settings), (name,)):
         parts.append(f"## {' '.join(path)}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
 
