@@ -266,6 +266,9 @@ def main() -> None:
     cache: Path | None = given.cache
     with tempfile.TemporaryDirectory(prefix="snapedge-bench-") as folder:
         top = Path(folder)
+        if cache is None:
+            # uv has a cache of its own, with the wheels of whatever was installed on this host.
+            os.environ["UV_CACHE_DIR"] = str(top / "uv")
         bench = Bench(top, cache or top / "cache")
         over = 0
         for name, measured in MEASURES.items():
