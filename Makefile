@@ -64,6 +64,10 @@ bench-device-real: setup ## the same on real snapd, registry and Kubernetes (roo
 bench-builder: setup ## what the builder takes, against its bars (fills a cache of its own from mirrors)
 	$(BIN)/python -m tests.bench.builder
 
+bench-replaced: setup ## what this replaces, pip under QEMU and a whole image in a snap, beside ours (root on Debian 12)
+	-@tests/real/rigs/buildx build
+	$(BIN)/python -m tests.bench.replaced
+
 bench-serving: ## our inference server against its peers, with wrk (SECONDS=5 RUNS=3)
 	@.ci/setup wrk=wrk
 	@kserve-images/clients.sh clients kserve mlserver
