@@ -43,8 +43,10 @@ MANIFEST = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
 def device(
     edge_device: EdgeDevice, cluster: Cluster, kserve: KServeController, shipped_snaps: ShippedSnaps
 ) -> Iterator[EdgeDevice]:
-    edge_device.offer_microk8s(cluster.config)
     snapd = edge_device.snapd
+    # Before any snap runs: allowed later, and not booted again, snapd covers the credentials of those that ran before.
+    snapd.configure("system", {"experimental.parallel-instances": True})
+    edge_device.offer_microk8s(cluster.config)
     for snap in (shipped_snaps.runtime, shipped_snaps.first):
         change = snapd.sideload(snap)
         assert change.status == "Done", change.error
@@ -219,7 +221,6 @@ def test_a_hook_that_is_killed_midway_leaves_it_to_the_service(
 def test_a_parallel_instance_serves_under_its_own_name(
     device: EdgeDevice, cluster: Cluster, shipped_snaps: ShippedSnaps, client: Questioner
 ) -> None:
-    device.execute("snap", "set", "system", "experimental.parallel-instances=true")
     snapd = device.snapd
     assert snapd.sideload(shipped_snaps.better, name=SECOND).status == "Done"
     assert snapd.connect(SECOND, *MK8S).status == "Done"

@@ -57,9 +57,13 @@ class Doors:
         try:
             return KubernetesApi(kubeconfig.read(self._environment.kubeconfig))
         except FileNotFoundError as error:
+            # There, and not seen: when parallel instances have just been allowed, snapd covers what it mounted before.
             name = self._environment.instance_name
             if self._snapctl.is_connected(PLUG):
-                brief, resolution = "MicroK8s has written no credentials yet", "wait for MicroK8s to start"
+                brief, resolution = (
+                    "MicroK8s has written no credentials yet",
+                    "wait for MicroK8s to start; where it runs, reboot",
+                )
             else:
                 brief = f"Plug {PLUG} is not connected"
                 resolution = f"run: snap connect {name}:{PLUG} microk8s:microk8s"
