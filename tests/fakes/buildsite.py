@@ -116,9 +116,13 @@ class TinyRuntimes:
     ready: dict[Architecture, BuiltLayers] = field(default_factory=dict)
     builds: list[Architecture] = field(default_factory=list)
 
-    def find(self, declaration: AnyRuntime, architecture: Architecture) -> BuiltLayers | None:
+    def recall(self, declaration: AnyRuntime, architecture: Architecture) -> BuiltLayers | None:
         """What was built before."""
         return self.ready.get(architecture)
+
+    def is_whole(self, runtime: BuiltLayers) -> bool:
+        """It is."""
+        return True
 
     def build(self, declaration: AnyRuntime, architecture: Architecture, progress: Progress) -> BuiltLayers:
         """Make it."""

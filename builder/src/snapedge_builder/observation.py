@@ -44,8 +44,11 @@ RuntimeSigner: TypeAlias = Callable[[RuntimeImage], bytes | None]
 class RuntimeSource(Protocol):
     """Where built runtimes come from."""
 
-    def find(self, declaration: AnyRuntime, architecture: Architecture) -> BuiltLayers | None:
-        """The runtime if it is in the cache."""
+    def recall(self, declaration: AnyRuntime, architecture: Architecture) -> BuiltLayers | None:
+        """The runtime as it was built before; its layers are not looked at."""
+
+    def is_whole(self, runtime: BuiltLayers) -> bool:
+        """Whether the layers of a recalled runtime are all there, to the byte."""
 
     def build(self, declaration: AnyRuntime, architecture: Architecture, progress: Progress) -> BuiltLayers:
         """The runtime, built where it is not in the cache."""
@@ -184,14 +187,14 @@ def observe_model(
     is_proved = (
         samples is not None and model is not None and cache.find_note(PROOF_NOTE, proof_key(model, samples)) is not None
     )
+    recalled = [source.recall(runtime, architecture) for architecture in architectures]
     with ThreadPoolExecutor(max_workers=len(architectures)) as pool:
-        # Hashing the layers of runtimes takes as long as loading what reads models, and needs no interpreter.
-        finding = [pool.submit(source.find, runtime, architecture) for architecture in architectures]
+        # Hashing their layers takes as long as loading what reads models, and needs no interpreter.
+        whole = pool.map(lambda found: _whole(found, source), recalled)
         if will_build and model is None:
             modelfile.load_reader(declaration.model_path)
     targets = []
-    for architecture, future in zip(architectures, finding, strict=True):
-        found = future.result()
+    for architecture, found in zip(architectures, whole, strict=True):
         content = None
         if model is not None and layer is not None and found is not None:
             content = model_content(declaration, model, layer, found, cache)
@@ -220,10 +223,19 @@ def observe_runtime(
     """What is there of a runtime folder's build."""
     targets = []
     for architecture in architectures:
-        found = source.find(runtime, architecture)
+        found = find_runtime(runtime, architecture, source)
         content = None if found is None else runtime_content(found, sign)
         targets.append(_target(architecture, found, content, cache, output))
     return RuntimeObservation(runtime=runtime, targets=tuple(targets), sign=sign)
+
+
+def find_runtime(declaration: AnyRuntime, architecture: Architecture, source: RuntimeSource) -> BuiltLayers | None:
+    """The runtime, if it was built before and is still there."""
+    return _whole(source.recall(declaration, architecture), source)
+
+
+def _whole(found: BuiltLayers | None, source: RuntimeSource) -> BuiltLayers | None:
+    return found if found is not None and source.is_whole(found) else None
 
 
 def model_content(

@@ -40,8 +40,8 @@ class ComposedRuntimes:
         self._refresh = refresh
         self._host = host  # None for the one this runs on
 
-    def find(self, declaration: AnyRuntime, architecture: Architecture) -> BuiltLayers | None:
-        """The runtime that these files gave before, if the cache still holds all of it.
+    def recall(self, declaration: AnyRuntime, architecture: Architecture) -> BuiltLayers | None:
+        """The runtime that these files gave before; its layers are not looked at.
 
         Raises:
             RuntimeLockError: there is a runtime.lock, and it does not fit, or is to be refreshed over.
@@ -60,11 +60,13 @@ class ComposedRuntimes:
             warnings = tuple(fields.list("warnings", default=[]))
         except DocumentError:
             return None  # written by another version of the builder
-        files = {layer.name: self._cache.find_blob(layer.diff_id) for layer in image.layers}
-        found = {name: path for name, path in files.items() if path is not None}
-        if len(found) != len(files):
-            return None
-        return BuiltLayers(image=image, files=found, components=components, warnings=warnings)
+        files = {layer.name: self._cache.blob_path(layer.diff_id) for layer in image.layers}
+        return BuiltLayers(image=image, files=files, components=components, warnings=warnings)
+
+    def is_whole(self, runtime: BuiltLayers) -> bool:
+        """Whether the cache holds all its layers; what is broken of them leaves it."""
+        found = [self._cache.find_blob(layer.diff_id) for layer in runtime.image.layers]
+        return None not in found
 
     def build(self, declaration: AnyRuntime, architecture: Architecture, progress: Progress) -> BuiltLayers:
         """The runtime, built where the cache does not hold it.

@@ -26,7 +26,7 @@ from .cache import Cache
 from .contents import BuiltLayers
 from .emulation import Emulator
 from .errors import BuilderError
-from .observation import RuntimeSource, RuntimeUnfitError
+from .observation import RuntimeSource, RuntimeUnfitError, find_runtime
 from .progress import Progress
 from .snapfile import SnapFile
 
@@ -191,7 +191,7 @@ def _named_runtime(
 ) -> tuple[RuntimeImage, dict[Digest, Blob]]:
     if path.is_dir():
         declared = runtimes.read_runtime(path)
-        found = source.find(declared, payload.architecture)
+        found = find_runtime(declared, payload.architecture, source)
         built = found or source.build(declared, payload.architecture, progress)
         return built.image, _built_layers(built)
     progress.start(path.name)

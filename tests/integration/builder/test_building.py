@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from snapedge_builder import building, pack, prime, publication, snapyaml, verification
+from snapedge_builder import building, observation, pack, prime, publication, runtimes, snapyaml, verification
 from snapedge_builder.building import (
     Build,
     BuildRequest,
@@ -166,6 +166,18 @@ def test_a_model_with_an_image_of_its_own_needs_no_runtime_folder(
     assert (again.plan.is_idle, len(docker.calls), again.warnings) == (True, calls, built.warnings)
     with pytest.raises(TwoRuntimesError, match="leave out --runtime, or the Dockerfile"):
         building.plan_build(replace(request, runtime_folder=site.top), cache=site.cache, source=source)
+
+
+def test_a_remembered_runtime_counts_while_the_cache_holds_all_of_its_layers(site: BuildSite) -> None:
+    site.remember_runtime()
+    source = ComposedRuntimes(site.cache)
+    found = observation.find_runtime(runtimes.read_runtime(site.runtime), ARM64, source)
+    assert found is not None
+    first, second = found.files.values()
+    first.write_bytes(b"cut short")
+    second.unlink()
+    assert observation.find_runtime(runtimes.read_runtime(site.runtime), ARM64, source) is None
+    assert not first.exists()
 
 
 def test_a_full_snap_carries_its_runtime_and_verifies_alone(site: BuildSite) -> None:

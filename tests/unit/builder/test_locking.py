@@ -163,7 +163,7 @@ def test_refresh_does_not_go_past_a_lock(world: OfflineRuntime) -> None:
     lock(world)
     source = runtimesource.ComposedRuntimes(Cache(world.root / "cache"), refresh=True)
     with pytest.raises(PinnedError, match="--refresh would change nothing; run `builder lock --upgrade`") as caught:
-        source.find(world.declaration, ARM64)
+        source.recall(world.declaration, ARM64)
     assert caught.value.exit_code is ExitCode.USAGE
 
 
@@ -171,7 +171,7 @@ def test_an_unfit_lock_is_told_before_anything_is_built(world: OfflineRuntime) -
     lock(world)
     (world.root / "server" / "requirements.lock").write_text("")
     with pytest.raises(RuntimeLockError):
-        runtimesource.ComposedRuntimes(Cache(world.root / "cache")).find(world.declaration, ARM64)
+        runtimesource.ComposedRuntimes(Cache(world.root / "cache")).recall(world.declaration, ARM64)
 
 
 def test_a_damaged_lock_is_replaced_by_an_upgrade_alone(world: OfflineRuntime) -> None:
