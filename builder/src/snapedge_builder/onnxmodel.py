@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,15 +62,20 @@ def read_onnx(path: Path) -> tuple[tuple[tuple[str, int], ...], Signature]:
 class OnnxSession:
     """A model loaded by ONNX Runtime on the build host."""
 
-    def __init__(self, path: Path, signature: Signature) -> None:
+    def __init__(self, path: Path, signature: Signature, *, is_timed: bool = False) -> None:
         """Load the model.
+
+        Args:
+            path: its file.
+            signature: its tensors.
+            is_timed: whether it is to be as quick as in a server; large weights are copied for that.
 
         Raises:
             ModelRefusedError: the runtime cannot load it; an opset it lacks is named.
         """
         self._file = path.name
         self._signature = signature
-        self._session = _load_session(path)
+        self._session = _load_session(path, is_timed=is_timed)
 
     def answer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All outputs for some inputs.
@@ -76,16 +83,36 @@ class OnnxSession:
         Raises:
             ModelRefusedError: the runtime fails while running the model.
         """
+        with self._refusing():
+            outputs = self._session.run(None, arrays(inputs.values()))
+        named = zip(self._signature.outputs, outputs, strict=True)
+        return {spec.name: _tensor(spec.name, spec.datatype, array) for spec, array in named}
+
+    def seconds(self, inputs: Mapping[str, Tensor], *, rounds: int) -> list[float]:
+        """How long each of some runs takes, tensors not counted.
+
+        Raises:
+            ModelRefusedError: the runtime fails while running the model.
+        """
+        found = []
+        with self._refusing():
+            given = arrays(inputs.values())
+            for _ in range(rounds):
+                start = time.perf_counter()
+                self._session.run(None, given)
+                found.append(time.perf_counter() - start)
+        return found
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         try:
-            outputs = self._session.run(None, {name: array(tensor) for name, tensor in inputs.items()})
+            yield
         except (ValueError, state.Fail, state.InvalidArgument, state.RuntimeException, state.NotImplemented) as error:
             raise ModelRefusedError(
                 self._file, f"fails when it is run: {_first_line(error)}", details=str(error)
             ) from error
-        named = zip(self._signature.outputs, outputs, strict=True)
-        return {spec.name: _tensor(spec.name, spec.datatype, array) for spec, array in named}
 
     def close(self) -> None:
         """Give its memory back."""
@@ -222,7 +249,7 @@ def _shape(file: str, kind: str, value: onnx.ValueInfoProto) -> tuple[int, ...]:
     )
 
 
-def _load_session(path: Path) -> onnxruntime.InferenceSession:
+def _load_session(path: Path, *, is_timed: bool) -> onnxruntime.InferenceSession:
     # Imported here: it takes a quarter of a second that a build with nothing to do need not pay.
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
@@ -235,8 +262,9 @@ def _load_session(path: Path) -> onnxruntime.InferenceSession:
     if graph.apart:
         source = graph.referring()
         options.add_session_config_entry(_WEIGHTS_FOLDER, str(graph.path.parent))
-        # Else every matrix is copied into an order that is quicker to multiply by: for a few samples it is not.
-        options.add_session_config_entry("session.disable_prepacking", "1")
+        if not is_timed:
+            # Else every matrix is copied into an order that is quicker to multiply by: for a few samples it is not.
+            options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         return onnxruntime.InferenceSession(source, sess_options=options, providers=["CPUExecutionProvider"])
     except (
@@ -261,6 +289,11 @@ def _load_session(path: Path) -> onnxruntime.InferenceSession:
             details=str(error),
             resolution=f"export the model with opset {unknown[2]} of {unknown[1]} or lower" if unknown else "",
         ) from error
+
+
+def arrays(tensors: Iterable[Tensor]) -> dict[str, numpy.ndarray[Any, Any]]:
+    """The arrays of tensors by name, as ONNX Runtime takes them."""
+    return {tensor.name: array(tensor) for tensor in tensors}
 
 
 def array(tensor: Tensor) -> numpy.ndarray[Any, Any]:

@@ -8,28 +8,26 @@ Rules:
    equal, and no other number may move by more than the tolerance that its author wrote.
 3. A model in which nothing could be quantized, or that became no smaller, is refused: it would cost and save nothing.
 
-The only caller of onnxruntime.quantization.
+The only caller of onnxruntime.quantization; models are run by `onnxmodel`.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import math
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.samples import SampleSet, Tensor
 
+from . import onnxmodel
 from .errors import BuilderError
 from .modelfile import ModelRefusedError
-
-if TYPE_CHECKING:
-    import numpy
 
 DEFAULT_TOLERANCE = 0.01
 _ROUNDS = 20
@@ -90,8 +88,8 @@ class QuantizationRefusedError(BuilderError):
 
     exit_code = ExitCode.REFUSED
 
-    def __init__(self, file: str, problem: str, resolution: str) -> None:
-        super().__init__(f"{file}: {problem}", resolution=resolution)
+    def __init__(self, file: str, problem: str, resolution: str, *, details: str = "") -> None:
+        super().__init__(f"{file}: {problem}", details=details, resolution=resolution)
 
 
 def quantize(
@@ -107,8 +105,8 @@ def quantize(
         calibration: whose inputs fix the ranges of a static one.
 
     Raises:
-        ModelRefusedError: the library cannot quantize it, or it cannot be run afterwards.
-        QuantizationRefusedError: it breaks rule 2 or 3.
+        ModelRefusedError: it cannot be loaded or run, or the library cannot quantize it.
+        QuantizationRefusedError: it breaks rule 2 or 3, or cannot be loaded or run any more.
     """
     _write(path, target, asked, calibration)
     size = path.stat().st_size, target.stat().st_size
@@ -122,20 +120,28 @@ def quantize(
         raise QuantizationRefusedError(
             path.name, f"is not smaller quantized: {size[0]:,} to {size[1]:,} bytes", "take `quantize` out of `model`"
         )
-    before, after = _Session(path), _Session(target)
+    before = _replay(path, samples)
+    try:
+        after = _replay(target, samples)
+    except ModelRefusedError as error:
+        raise QuantizationRefusedError(
+            path.name,
+            f"quantized, it {error.problem}",
+            "quantize it with the other mode, or take `quantize` out of `model`",
+            details=error.details,
+        ) from error
     errors: dict[str, float] = {}
-    for sample in samples.samples:
-        for name, error in _errors(before.answer(sample.inputs), after.answer(sample.inputs)).items():
-            errors[name] = max(error, errors.get(name, 0.0))
-    for name, error in errors.items():
-        if not error <= asked.tolerance:
+    for one, other in zip(before.answers, after.answers, strict=True):
+        for name, moved in _errors(one, other).items():
+            errors[name] = max(moved, errors.get(name, 0.0))
+    for name, moved in errors.items():
+        if not moved <= asked.tolerance:
             raise QuantizationRefusedError(
                 path.name,
-                f"its output {name!r} moves by {error:.3g} on the golden samples; {asked.tolerance:g} is allowed",
+                f"its output {name!r} moves by {moved:.3g} on the golden samples; {asked.tolerance:g} is allowed",
                 "calibrate it (mode: static) on more inputs, allow more (tolerance), or ship it as it is",
             )
-    first = samples.samples[0].inputs
-    return QuantizationReport(size=size, latency=(before.seconds(first), after.seconds(first)), errors=errors)
+    return QuantizationReport(size=size, latency=(before.seconds, after.seconds), errors=errors)
 
 
 def version() -> str:
@@ -171,7 +177,7 @@ def _write(path: Path, target: Path, asked: Quantization, calibration: SampleSet
 def _reader(library: Any, calibration: SampleSet) -> Any:
     class Reader(library.CalibrationDataReader):  # type: ignore[misc]  # the library has no types
         def __init__(self) -> None:
-            self._rows = iter([_arrays(sample.inputs) for sample in calibration.samples])
+            self._rows = iter([onnxmodel.arrays(sample.inputs) for sample in calibration.samples])
 
         def get_next(self) -> Any:
             return next(self._rows, None)
@@ -185,50 +191,44 @@ def _has_integers(path: Path) -> bool:
     return any(any(word in node.op_type for word in _QUANTIZED) for node in onnx.load(path).graph.node)
 
 
-class _Session:
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Replay:
+    """What a model does with the golden samples.
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._names = [output.name for output in self._session.get_outputs()]
+    Attributes:
+        answers: to each, outputs by name.
+        seconds: median for the first.
+    """
 
-    def answer(self, inputs: Sequence[Tensor]) -> dict[str, Any]:
-        return dict(zip(self._names, self._session.run(self._names, _arrays(inputs)), strict=True))
-
-    def seconds(self, inputs: Sequence[Tensor]) -> float:
-        arrays = _arrays(inputs)
-        # Imported here, as below: most builds quantize nothing.
-        from statistics import median
-
-        return median(_timed(self._session, self._names, arrays))
+    answers: Sequence[Mapping[str, Tensor]]
+    seconds: float
 
 
-def _timed(session: Any, names: list[str], arrays: Mapping[str, Any]) -> Iterator[float]:
-    for _ in range(_ROUNDS):
-        start = time.perf_counter()
-        session.run(names, arrays)
-        yield time.perf_counter() - start
+def _replay(path: Path, samples: SampleSet) -> _Replay:
+    # Imported here, as other modules below: most builds quantize nothing.
+    from statistics import median
+
+    _, signature = onnxmodel.read_onnx(path)
+    given = [{tensor.name: tensor for tensor in sample.inputs} for sample in samples.samples]
+    with closing(onnxmodel.OnnxSession(path, signature, is_timed=True)) as session:
+        answers = [session.answer(inputs) for inputs in given]
+        return _Replay(answers=answers, seconds=median(session.seconds(given[0], rounds=_ROUNDS)))
 
 
-def _errors(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float]:
+def _errors(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
+    """By output, by how much it moved: infinite where that is no number."""
+    return {name: _moved(one, after[name]) for name, one in before.items()}
+
+
+def _moved(one: Tensor, other: Tensor) -> float:
     import numpy
 
-    found = {}
-    for name, one in before.items():
-        other = after[name]
-        if one.shape != other.shape:
-            found[name] = math.inf
-        elif one.dtype.kind == "f":
-            found[name] = float(numpy.max(numpy.abs(one.astype(float) - other.astype(float)), initial=0.0))
-        else:
-            found[name] = math.inf if (one != other).any() else 0.0
-    return found
-
-
-def _arrays(inputs: Sequence[Tensor]) -> dict[str, numpy.ndarray[Any, Any]]:
-    from .onnxmodel import array
-
-    return {tensor.name: array(tensor) for tensor in inputs}
+    if one.shape != other.shape or one.datatype != other.datatype:
+        return math.inf
+    if not one.datatype.startswith("FP"):
+        return 0.0 if one.data == other.data else math.inf
+    left, right = (onnxmodel.array(tensor).astype(float) for tensor in (one, other))
+    is_same = (left == right) | (numpy.isnan(left) & numpy.isnan(right))
+    with numpy.errstate(invalid="ignore"):  # of two infinities
+        worst = float(numpy.max(numpy.where(is_same, 0.0, numpy.abs(left - right)), initial=0.0))
+    return math.inf if math.isnan(worst) else worst

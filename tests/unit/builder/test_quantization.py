@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from snapedge_builder.modelfile import ModelRefusedError
 from snapedge_builder.quantization import (
     Quantization,
     QuantizationMode,
@@ -75,6 +77,59 @@ def test_more_error_than_its_author_allows_is_refused(tmp_path: Path) -> None:
         QuantizationRefusedError, match=r"its output 'y' moves by 0\.\d+ on the golden samples; 1e-06 is"
     ):
         quantize(_network(tmp_path / "m.onnx"), tmp_path / "small.onnx", asked, _samples(), _samples())
+
+
+def test_a_model_that_cannot_be_loaded_any_more_is_refused_in_words(tmp_path: Path) -> None:
+    # ONNX Runtime quantizes weights of 16 bits, and then does not take what it wrote.
+    weight = np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float16)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["half", "w"], ["product"]),
+        helper.make_node("Cast", ["product"], ["y"], to=TensorProto.FLOAT),
+    ]
+    path = _save(tmp_path / "m.onnx", nodes, [numpy_helper.from_array(weight, "w")])
+    with pytest.raises(QuantizationRefusedError) as caught:
+        quantize(path, tmp_path / "small.onnx", Quantization(mode=QuantizationMode.DYNAMIC), _samples(), _samples())
+    told = str(caught.value)
+    assert told.startswith("m.onnx: quantized, it cannot be loaded by ONNX Runtime ")
+    assert "tensor(float16)" in told
+    assert told.endswith("; quantize it with the other mode, or take `quantize` out of `model`")
+    assert caught.value.exit_code == 3
+
+
+def test_a_model_that_its_samples_do_not_fit_is_refused_in_words(tmp_path: Path) -> None:
+    other = _samples().samples[0]
+    unfit = SampleSet(samples=(Sample(name="0", inputs=(replace(other.inputs[0], name="z"),), outputs=other.outputs),))
+    with pytest.raises(ModelRefusedError, match=r"m\.onnx: fails when it is run: .*x"):
+        quantize(
+            _network(tmp_path / "m.onnx"),
+            tmp_path / "small.onnx",
+            Quantization(mode=QuantizationMode.DYNAMIC),
+            unfit,
+            unfit,
+        )
+
+
+def test_a_number_that_becomes_none_moves_infinitely_far(tmp_path: Path) -> None:
+    """Of these many roots, some are of numbers so near to zero that they change their sign."""
+    weight = np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["sum"]), helper.make_node("Sqrt", ["sum"], ["y"])]
+    path = _save(tmp_path / "m.onnx", nodes, [numpy_helper.from_array(weight, "w")])
+    asked = Quantization(mode=QuantizationMode.DYNAMIC, tolerance=1e6)
+    with pytest.raises(QuantizationRefusedError, match="its output 'y' moves by inf on"):
+        quantize(path, tmp_path / "small.onnx", asked, _samples(20), _samples())
+
+
+def test_what_was_no_number_before_does_not_move(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32) / SIZE
+    hole = np.array([np.nan] + [0] * (SIZE - 1), dtype=np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["sum"]), helper.make_node("Add", ["sum", "hole"], ["y"])]
+    path = _save(
+        tmp_path / "m.onnx", nodes, [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(hole, "hole")]
+    )
+    asked = Quantization(mode=QuantizationMode.DYNAMIC, tolerance=0.2)
+    report = quantize(path, tmp_path / "small.onnx", asked, _samples(), _samples())
+    assert 0 < report.errors["y"] < 0.2
 
 
 def test_a_model_without_weights_is_refused(tmp_path: Path) -> None:
