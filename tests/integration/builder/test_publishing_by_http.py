@@ -5,45 +5,21 @@ from __future__ import annotations
 import email.utils
 import json
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from snapedge_builder import building, cli, remotepublication
-from snapedge_builder.building import BuildRequest
+from snapedge_builder import cli, remotepublication
 from snapedge_builder.progress import Silence
-from snapedge_builder.publication import Publication
-from snapedge_builder.remotepublication import PartlyReleasedError, PublicationPendingError, Request
+from snapedge_builder.remotepublication import PartlyReleasedError, PublicationPendingError
 from snapedge_builder.remotestore import NameNotOursError, StoreAwayError, StoreLoginError, StoreRefusedError
 from snapedge_builder.snapstore import SnapStore
-from snapedge_hooks.channels import Channel
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import SnapName
 
-from ...fakes.buildsite import BuildSite
-from ...fakes.edge import FakeClock
 from ...fakes.snapstore import FakeSnapStore
-
-CANDIDATE = Channel.parse("candidate")
-BOTH = {"amd64": 1, "arm64": 2}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both snaps of a model, with their record."""
-    site = BuildSite(tmp_path_factory.mktemp("site"))
-    request = BuildRequest(folder=site.model, output=site.output)
-    building.build(request, cache=site.cache, source=site.source, progress=Silence())
-    return site.output
-
-
-@pytest.fixture
-def snaps(built: Path, tmp_path: Path) -> list[Path]:
-    folder = tmp_path / "dist"
-    shutil.copytree(built, folder)
-    return sorted(folder.glob("*.snap"))
+from .publisher import BOTH, CANDIDATE, Publisher
 
 
 @pytest.fixture
@@ -54,38 +30,21 @@ def store() -> Iterator[FakeSnapStore]:
     made.close()
 
 
-class Publisher:
-    """Publishes, each time as a new run does."""
+HttpPublisher = Publisher[SnapStore]
 
-    def __init__(self, store: FakeSnapStore, snaps: list[Path]) -> None:
-        self.snaps = snaps
-        self.clock = FakeClock()
-        self.environment = store.environment
 
-    def request(self, channel: Channel | None, *, register: bool = False, seconds: float = 60.0) -> Request:
-        return Request(paths=self.snaps, channel=channel, register=register, seconds=seconds)
-
-    @property
-    def store(self) -> SnapStore:
-        return SnapStore(clock=self.clock, environment=self.environment)
-
-    def __call__(
-        self, channel: Channel | None = CANDIDATE, *, register: bool = False, seconds: float = 60.0
-    ) -> tuple[Publication, ...]:
-        request = self.request(channel, register=register, seconds=seconds)
-        return remotepublication.publish(request, self.store, progress=Silence(), clock=self.clock)
+def publisher(store: FakeSnapStore, snaps: list[Path]) -> HttpPublisher:
+    return Publisher(snaps, store.environment, lambda clock, said: SnapStore(clock=clock, environment=said))
 
 
 @pytest.fixture
-def publish(store: FakeSnapStore, snaps: list[Path]) -> Publisher:
-    return Publisher(store, snaps)
+def publish(store: FakeSnapStore, snaps: list[Path]) -> HttpPublisher:
+    return publisher(store, snaps)
 
 
-def journal(publish: Publisher) -> Path:
-    return publish.snaps[0].parent / "tripler_1.0.0.publication.json"
-
-
-def test_both_architectures_are_approved_before_either_is_released(publish: Publisher, store: FakeSnapStore) -> None:
+def test_both_architectures_are_approved_before_either_is_released(
+    publish: HttpPublisher, store: FakeSnapStore
+) -> None:
     (done,) = publish()
     assert {str(name): int(number) for name, number in done.revisions.items()} == BOTH
     assert store.channel("tripler", "latest/candidate") == BOTH
@@ -98,28 +57,28 @@ def test_both_architectures_are_approved_before_either_is_released(publish: Publ
     assert content == [path.read_bytes() for path in publish.snaps]
 
 
-def test_credentials_go_to_the_api_alone(publish: Publisher, store: FakeSnapStore) -> None:
+def test_credentials_go_to_the_api_alone(publish: HttpPublisher, store: FakeSnapStore) -> None:
     publish()
     assert store.authorized["/unscanned-upload/"] == {False}
     assert store.authorized["/dev/api/snap-push/"] == {True}
 
 
 def test_credentials_are_in_no_journal_log_or_error(
-    publish: Publisher, store: FakeSnapStore, caplog: pytest.LogCaptureFixture
+    publish: HttpPublisher, store: FakeSnapStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     store.fail("snap-release", status=400, body={"error_list": [{"code": "invalid-field", "message": "no"}]})
     with pytest.raises(StoreRefusedError) as caught:
         publish()
     chain = f"{caught.value!r} {caught.value.details} {caught.value.__cause__!r} {caught.value.__context__!r}"
-    everything = f"{chain} {journal(publish).read_text()} {caplog.text} {publish.store!r}"
+    everything = f"{chain} {publish.journal.read_text()} {caplog.text} {publish.store!r}"
     secret = publish.environment["SNAPCRAFT_STORE_CREDENTIALS"]
     header = publish.store._wire._login.header()
     for piece in (secret, header, *header.replace(",", "").split("=")):
         assert len(piece) < 20 or piece not in everything
 
 
-def test_a_second_run_sends_nothing_and_releases_nothing(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_second_run_sends_nothing_and_releases_nothing(publish: HttpPublisher, store: FakeSnapStore) -> None:
     publish()
     assert publish() == publish()
     assert store.count("unscanned-upload") == 2
@@ -127,22 +86,22 @@ def test_a_second_run_sends_nothing_and_releases_nothing(publish: Publisher, sto
     assert remotepublication.plan(publish.request(CANDIDATE), publish.store).is_idle
 
 
-def test_files_are_recognised_by_digest_without_a_journal(publish: Publisher, store: FakeSnapStore) -> None:
+def test_files_are_recognised_by_digest_without_a_journal(publish: HttpPublisher, store: FakeSnapStore) -> None:
     publish(None)
-    journal(publish).unlink()
+    publish.journal.unlink()
     publish()
     assert store.count("unscanned-upload") == 2
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_an_old_login_is_refreshed_once_and_goes_on(publish: Publisher, store: FakeSnapStore) -> None:
+def test_an_old_login_is_refreshed_once_and_goes_on(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.expire()
     publish()
     assert store.count("tokens/refresh") == 1
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_login_that_ages_on_the_way_is_refreshed_too(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_login_that_ages_on_the_way_is_refreshed_too(publish: HttpPublisher, store: FakeSnapStore) -> None:
     refusal = {"error_list": [{"code": "macaroon-permission-required", "message": "Authorization Required"}]}
     challenge = {"WWW-Authenticate": "Macaroon needs_refresh=1"}
     store.fail("snap-release", status=401, body=refusal, headers=challenge)
@@ -151,7 +110,7 @@ def test_a_login_that_ages_on_the_way_is_refreshed_too(publish: Publisher, store
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_login_that_is_refused_is_told_and_not_retried(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_login_that_is_refused_is_told_and_not_retried(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.accepted.clear()
     with pytest.raises(StoreLoginError, match="does not take the credentials") as caught:
         publish()
@@ -160,14 +119,14 @@ def test_a_login_that_is_refused_is_told_and_not_retried(publish: Publisher, sto
     assert store.count("tokens/refresh") == 1
 
 
-def test_a_login_that_is_not_renewed_is_told(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_login_that_is_not_renewed_is_told(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.expire()
     store.fail("tokens/refresh", status=401, body={"code": "INVALID_CREDENTIALS", "message": "no"})
     with pytest.raises(StoreLoginError, match="does not renew the credentials"):
         publish()
 
 
-def test_rights_that_are_missing_are_told(publish: Publisher, store: FakeSnapStore) -> None:
+def test_rights_that_are_missing_are_told(publish: HttpPublisher, store: FakeSnapStore) -> None:
     body = {"error_list": [{"code": "macaroon-permission-required", "message": "Permission is required: channel"}]}
     store.fail("snap-release", status=403, body=body)
     with pytest.raises(StoreLoginError, match="the credentials may not do this") as caught:
@@ -179,7 +138,7 @@ def test_rights_that_are_missing_are_told(publish: Publisher, store: FakeSnapSto
 @pytest.mark.parametrize("path", ["dev/api/account", "unscanned-upload", "snap-push", "status", "snap-release"])
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_overloaded_store_is_left_alone_for_as_long_as_it_asks(
-    publish: Publisher, store: FakeSnapStore, path: str, status: int
+    publish: HttpPublisher, store: FakeSnapStore, path: str, status: int
 ) -> None:
     store.fail(path, status=status, headers={"Retry-After": "17"}, times=2)
     publish()
@@ -187,14 +146,14 @@ def test_an_overloaded_store_is_left_alone_for_as_long_as_it_asks(
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_date_to_come_back_at_is_obeyed(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_date_to_come_back_at_is_obeyed(publish: HttpPublisher, store: FakeSnapStore) -> None:
     at = email.utils.formatdate(publish.clock.time() + 40, usegmt=True)
     store.fail("dev/api/account", status=503, headers={"Retry-After": at})
     publish()
     assert publish.clock.slept[0] == pytest.approx(40, abs=1.5)
 
 
-def test_a_store_that_asks_for_more_time_than_there_is_is_away(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_store_that_asks_for_more_time_than_there_is_is_away(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.fail("snap-push", status=429, headers={"Retry-After": "86400"})
     with pytest.raises(StoreAwayError, match="to come back in 86400 s; run the same command again later") as caught:
         publish()
@@ -203,7 +162,7 @@ def test_a_store_that_asks_for_more_time_than_there_is_is_away(publish: Publishe
 
 
 @pytest.mark.parametrize("status", [500, 502, 504])
-def test_reading_is_tried_again_with_growing_pauses(publish: Publisher, store: FakeSnapStore, status: int) -> None:
+def test_reading_is_tried_again_with_growing_pauses(publish: HttpPublisher, store: FakeSnapStore, status: int) -> None:
     store.fail("dev/api/account", status=status, body=b"<html>bad gateway</html>", times=3)
     publish()
     assert publish.clock.slept[:3] == [2.0, 4.0, 8.0]
@@ -212,7 +171,7 @@ def test_reading_is_tried_again_with_growing_pauses(publish: Publisher, store: F
         publish()
 
 
-def test_an_upload_that_breaks_off_is_sent_again(publish: Publisher, store: FakeSnapStore) -> None:
+def test_an_upload_that_breaks_off_is_sent_again(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.fail("unscanned-upload", cut=1000)
     publish()
     assert store.count("unscanned-upload") == 3
@@ -220,7 +179,7 @@ def test_an_upload_that_breaks_off_is_sent_again(publish: Publisher, store: Fake
 
 
 def test_an_upload_that_breaks_off_again_and_again_is_gone_on_with_later(
-    publish: Publisher, store: FakeSnapStore
+    publish: HttpPublisher, store: FakeSnapStore
 ) -> None:
     store.fail("unscanned-upload", cut=1000, times=3, after=1)
     with pytest.raises(StoreAwayError, match=r"broke off tripler_1\.0\.0_arm64\.snap 3 times"):
@@ -231,14 +190,16 @@ def test_an_upload_that_breaks_off_again_and_again_is_gone_on_with_later(
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_push_whose_answer_was_lost_is_looked_for(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_push_whose_answer_was_lost_is_looked_for(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.fail("snap-push", lose=True, after=1)
     publish()
     assert len(store.revisions["tripler"]) == 2
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_release_whose_answer_was_lost_is_looked_for_not_done_twice(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_release_whose_answer_was_lost_is_looked_for_not_done_twice(
+    publish: HttpPublisher, store: FakeSnapStore
+) -> None:
     store.fail("snap-release", lose=True)
     publish()
     assert store.count("snap-release") == 2
@@ -246,7 +207,7 @@ def test_a_release_whose_answer_was_lost_is_looked_for_not_done_twice(publish: P
 
 def test_a_registration_whose_answer_was_lost_is_the_accounts(snaps: list[Path], store: FakeSnapStore) -> None:
     store.names.clear()
-    publish = Publisher(store, snaps)
+    publish = publisher(store, snaps)
     with pytest.raises(NameNotOursError, match="register it with --register"):
         publish()
     store.fail("register-name", lose=True)
@@ -257,10 +218,10 @@ def test_a_registration_whose_answer_was_lost_is_the_accounts(snaps: list[Path],
 def test_a_name_of_somebody_else_is_refused(snaps: list[Path], store: FakeSnapStore) -> None:
     store.names["tripler"] = "them"
     with pytest.raises(NameNotOursError, match=r"tripler is taken or reserved \(already_registered\)"):
-        Publisher(store, snaps)(register=True)
+        publisher(store, snaps)(register=True)
 
 
-def test_a_slow_store_is_waited_for_with_growing_pauses(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_slow_store_is_waited_for_with_growing_pauses(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.polls_until_reviewed = 6
     publish(seconds=600)
     assert publish.clock.slept[:4] == [1.0, 1.5, 2.25, 3.375]
@@ -268,7 +229,7 @@ def test_a_slow_store_is_waited_for_with_growing_pauses(publish: Publisher, stor
 
 
 def test_a_store_slower_than_the_wait_releases_nothing_and_is_gone_on_with(
-    publish: Publisher, store: FakeSnapStore
+    publish: HttpPublisher, store: FakeSnapStore
 ) -> None:
     store.polls_until_reviewed = 100
     with pytest.raises(PublicationPendingError) as caught:
@@ -287,7 +248,7 @@ def test_a_store_slower_than_the_wait_releases_nothing_and_is_gone_on_with(
 
 
 def test_manual_review_says_who_is_waited_for_and_the_next_run_releases(
-    publish: Publisher, store: FakeSnapStore
+    publish: HttpPublisher, store: FakeSnapStore
 ) -> None:
     store.verdict = "need_manual_review"
     with pytest.raises(PublicationPendingError, match="when its publisher hears that the review is done"):
@@ -302,7 +263,9 @@ def test_manual_review_says_who_is_waited_for_and_the_next_run_releases(
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_rejected_file_releases_nothing_and_shows_the_stores_words(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_rejected_file_releases_nothing_and_shows_the_stores_words(
+    publish: HttpPublisher, store: FakeSnapStore
+) -> None:
     store.problems = ["lint-snap-v2: plug 'mk8s' is not allowed {curly}"]
     with pytest.raises(StoreRefusedError, match=r"rejected tripler_1\.0\.0_amd64\.snap") as caught:
         publish()
@@ -311,7 +274,7 @@ def test_a_rejected_file_releases_nothing_and_shows_the_stores_words(publish: Pu
     assert store.count("snap-release") == 0
 
 
-def test_content_that_somebody_uploaded_meanwhile_is_found(publish: Publisher, store: FakeSnapStore) -> None:
+def test_content_that_somebody_uploaded_meanwhile_is_found(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.add("tripler", "amd64", "1.0.0", publish.snaps[0].read_bytes())
     # The list of revisions does not have it yet when the run begins.
     hidden = store.revisions["tripler"]
@@ -324,7 +287,7 @@ def test_content_that_somebody_uploaded_meanwhile_is_found(publish: Publisher, s
 
 
 def test_a_duplicate_that_only_the_review_tells_is_found_by_its_digest(
-    publish: Publisher, store: FakeSnapStore
+    publish: HttpPublisher, store: FakeSnapStore
 ) -> None:
     content = publish.snaps[0].read_bytes()
 
@@ -342,7 +305,7 @@ def test_a_duplicate_that_only_the_review_tells_is_found_by_its_digest(
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_status_the_store_has_forgotten_is_sent_again(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_status_the_store_has_forgotten_is_sent_again(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.polls_until_reviewed = 100
     with pytest.raises(PublicationPendingError):
         publish(seconds=5)
@@ -357,7 +320,7 @@ def test_a_status_the_store_has_forgotten_is_sent_again(publish: Publisher, stor
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_refused_second_release_takes_the_first_one_back(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_refused_second_release_takes_the_first_one_back(publish: HttpPublisher, store: FakeSnapStore) -> None:
     for architecture in ("amd64", "arm64"):
         store.add("tripler", architecture, "0.9", architecture.encode(), channel="latest/candidate")
     body = {"error_list": [{"code": "invalid-field", "message": "The 'channels' field content is not valid."}]}
@@ -368,7 +331,9 @@ def test_a_refused_second_release_takes_the_first_one_back(publish: Publisher, s
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_refused_second_release_to_a_closed_channel_closes_it_again(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_refused_second_release_to_a_closed_channel_closes_it_again(
+    publish: HttpPublisher, store: FakeSnapStore
+) -> None:
     store.fail("snap-release", status=400, after=1)
     with pytest.raises(StoreRefusedError):
         publish()
@@ -376,7 +341,7 @@ def test_a_refused_second_release_to_a_closed_channel_closes_it_again(publish: P
     assert store.channel("tripler", "latest/candidate") == {}
 
 
-def test_a_store_that_goes_away_between_releases_is_told_as_such(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_store_that_goes_away_between_releases_is_told_as_such(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.fail("snap-release", status=502, after=1, times=3)
     with pytest.raises(PartlyReleasedError, match="is released to latest/candidate for amd64") as caught:
         publish()
@@ -385,7 +350,7 @@ def test_a_store_that_goes_away_between_releases_is_told_as_such(publish: Publis
     assert store.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_progressive_release_is_not_taken_for_the_channel(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_progressive_release_is_not_taken_for_the_channel(publish: HttpPublisher, store: FakeSnapStore) -> None:
     publish()
     mapped = {
         "architecture": "amd64",
@@ -400,21 +365,21 @@ def test_a_progressive_release_is_not_taken_for_the_channel(publish: Publisher, 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"snaps": []}', b"\xff\xfe", b"[" * 100_000])
 def test_an_answer_that_is_not_as_documented_is_an_error_of_ours(
-    publish: Publisher, store: FakeSnapStore, body: bytes
+    publish: HttpPublisher, store: FakeSnapStore, body: bytes
 ) -> None:
     store.fail("dev/api/account", status=200, body=body)
     with pytest.raises(StoreAwayError, match="told an account without its snaps"):
         publish()
 
 
-def test_a_redirect_is_not_followed(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_redirect_is_not_followed(publish: HttpPublisher, store: FakeSnapStore) -> None:
     store.fail("dev/api/account", status=302, headers={"Location": "http://127.0.0.1:9/"})
     with pytest.raises(StoreRefusedError, match=r"\(answered 302\)"):
         publish()
 
 
 def test_a_netrc_does_not_stand_in_for_the_login(
-    publish: Publisher, store: FakeSnapStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    publish: HttpPublisher, store: FakeSnapStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
@@ -424,7 +389,7 @@ def test_a_netrc_does_not_stand_in_for_the_login(
     assert store.authorized["/unscanned-upload/"] == {False}
 
 
-def test_a_store_that_cannot_be_reached_is_away(publish: Publisher, store: FakeSnapStore) -> None:
+def test_a_store_that_cannot_be_reached_is_away(publish: HttpPublisher, store: FakeSnapStore) -> None:
     publish.environment["STORE_DASHBOARD_URL"] = "http://127.0.0.1:9"
     with pytest.raises(StoreAwayError, match="cannot be reached") as caught:
         publish()

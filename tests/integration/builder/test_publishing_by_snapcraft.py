@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from snapedge_builder import building, cli, remotepublication
-from snapedge_builder.building import BuildRequest
+from snapedge_builder import cli, remotepublication
 from snapedge_builder.progress import Silence
-from snapedge_builder.publication import IncompleteVersionError, Publication
-from snapedge_builder.remotepublication import PartlyReleasedError, PublicationPendingError, Request
+from snapedge_builder.publication import IncompleteVersionError
+from snapedge_builder.remotepublication import PartlyReleasedError, PublicationPendingError
 from snapedge_builder.remotestore import (
     DuplicateError,
     NameNotOursError,
@@ -26,28 +25,8 @@ from snapedge_hooks.channels import Channel, Revision
 from snapedge_hooks.errors import ExitCode
 from snapedge_hooks.vocabulary import SnapName
 
-from ...fakes.buildsite import BuildSite
-from ...fakes.edge import FakeClock
 from ...fakes.snapcraft import CREDENTIALS, FakeSnapcraft
-
-CANDIDATE = Channel.parse("candidate")
-BOTH = {"amd64": 1, "arm64": 2}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both snaps of a model, with their record."""
-    site = BuildSite(tmp_path_factory.mktemp("site"))
-    request = BuildRequest(folder=site.model, output=site.output)
-    building.build(request, cache=site.cache, source=site.source, progress=Silence())
-    return site.output
-
-
-@pytest.fixture
-def snaps(built: Path, tmp_path: Path) -> list[Path]:
-    folder = tmp_path / "dist"
-    shutil.copytree(built, folder)
-    return sorted(folder.glob("*.snap"))
+from .publisher import BOTH, CANDIDATE, Publisher
 
 
 @pytest.fixture
@@ -57,40 +36,24 @@ def snapcraft(tmp_path: Path) -> FakeSnapcraft:
     return made
 
 
-class Publisher:
-    """Publishes, each time as a new run does."""
+SnapcraftPublisher = Publisher[SnapcraftCli]
 
-    def __init__(self, snapcraft: FakeSnapcraft, snaps: list[Path]) -> None:
-        self.snaps = snaps
-        self.clock = FakeClock()
-        self.environment = {"SNAPCRAFT_STORE_CREDENTIALS": CREDENTIALS}
-        self._program = str(snapcraft.program)
 
-    @property
-    def store(self) -> SnapcraftCli:
-        return SnapcraftCli(clock=self.clock, executable=self._program, environment=self.environment)
-
-    def request(self, channel: Channel | None, *, register: bool = False, seconds: float = 60.0) -> Request:
-        return Request(paths=self.snaps, channel=channel, register=register, seconds=seconds)
-
-    def __call__(
-        self, channel: Channel | None = CANDIDATE, *, register: bool = False, seconds: float = 60.0
-    ) -> tuple[Publication, ...]:
-        request = self.request(channel, register=register, seconds=seconds)
-        return remotepublication.publish(request, self.store, progress=Silence(), clock=self.clock)
+def publisher(snapcraft: FakeSnapcraft, snaps: list[Path]) -> SnapcraftPublisher:
+    return Publisher(
+        snaps,
+        {"SNAPCRAFT_STORE_CREDENTIALS": CREDENTIALS},
+        lambda clock, said: SnapcraftCli(clock=clock, executable=str(snapcraft.program), environment=said),
+    )
 
 
 @pytest.fixture
-def publish(snapcraft: FakeSnapcraft, snaps: list[Path]) -> Publisher:
-    return Publisher(snapcraft, snaps)
-
-
-def journal(publish: Publisher) -> Path:
-    return publish.snaps[0].parent / "tripler_1.0.0.publication.json"
+def publish(snapcraft: FakeSnapcraft, snaps: list[Path]) -> SnapcraftPublisher:
+    return publisher(snapcraft, snaps)
 
 
 def test_both_architectures_are_uploaded_before_either_is_released(
-    publish: Publisher, snapcraft: FakeSnapcraft
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
 ) -> None:
     (done,) = publish()
     assert {str(name): int(number) for name, number in done.revisions.items()} == BOTH
@@ -103,7 +66,7 @@ def test_both_architectures_are_uploaded_before_either_is_released(
     ]
 
 
-def test_a_second_run_sends_nothing_and_releases_nothing(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_a_second_run_sends_nothing_and_releases_nothing(publish: SnapcraftPublisher, snapcraft: FakeSnapcraft) -> None:
     publish()
     assert publish() == publish()
     assert len(snapcraft.calls("upload")) == 2
@@ -121,7 +84,7 @@ def test_a_second_run_sends_nothing_and_releases_nothing(publish: Publisher, sna
     ]
 
 
-def test_a_plan_does_nothing(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_a_plan_does_nothing(publish: SnapcraftPublisher, snapcraft: FakeSnapcraft) -> None:
     plan = remotepublication.plan(publish.request(CANDIDATE), publish.store)
     assert [str(action.kind) for action in plan.actions if not action.skip] == ["upload"] * 2 + ["wait"] * 2 + [
         "release"
@@ -129,7 +92,9 @@ def test_a_plan_does_nothing(publish: Publisher, snapcraft: FakeSnapcraft) -> No
     assert {call[0] for call in snapcraft.calls()} == {"names", "list-revisions"}
 
 
-def test_an_upload_that_was_never_released_is_released_later(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_an_upload_that_was_never_released_is_released_later(
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
+) -> None:
     publish(None)
     assert snapcraft.channel("tripler", "latest/edge") == {}
     publish(Channel.parse("edge"))
@@ -139,7 +104,7 @@ def test_an_upload_that_was_never_released_is_released_later(publish: Publisher,
 
 @pytest.mark.parametrize("command", ["names", "list-revisions"])
 def test_a_store_that_is_away_for_a_moment_is_asked_again(
-    publish: Publisher, snapcraft: FakeSnapcraft, command: str
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft, command: str
 ) -> None:
     snapcraft.fail(command, "away", times=2)
     publish()
@@ -148,7 +113,7 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again(
 
 
 def test_an_upload_that_breaks_off_releases_nothing_and_goes_on_where_it_ended(
-    publish: Publisher, snapcraft: FakeSnapcraft
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
 ) -> None:
     snapcraft.fail("upload", "away", after=1)
     with pytest.raises(StoreAwayError, match="run the same command again later") as caught:
@@ -162,7 +127,7 @@ def test_an_upload_that_breaks_off_releases_nothing_and_goes_on_where_it_ended(
 
 
 def test_an_upload_whose_answer_was_lost_is_recognised_by_the_store(
-    publish: Publisher, snapcraft: FakeSnapcraft
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
 ) -> None:
     snapcraft.fail("upload", "lost")
     with pytest.raises(StoreAwayError):
@@ -173,28 +138,30 @@ def test_an_upload_whose_answer_was_lost_is_recognised_by_the_store(
 
 
 def test_files_that_somebody_else_sent_are_found_without_a_journal(
-    publish: Publisher, snapcraft: FakeSnapcraft
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
 ) -> None:
     publish(None)
-    journal(publish).unlink()
+    publish.journal.unlink()
     publish()
     assert snapcraft.channel("tripler", "latest/candidate") == BOTH
     assert len(snapcraft.state["revisions"]["tripler"]) == 2
 
 
 def test_content_that_could_be_one_of_several_revisions_is_not_guessed(
-    publish: Publisher, snapcraft: FakeSnapcraft
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
 ) -> None:
     snapcraft.add("tripler", "amd64", "1.0.0")
     publish(None)
-    journal(publish).unlink()
+    publish.journal.unlink()
     with pytest.raises(DuplicateError, match="does not say as which revision") as caught:
         publish()
     assert caught.value.exit_code is ExitCode.REFUSED
     assert snapcraft.calls("release") == []
 
 
-def test_manual_review_releases_nothing_and_says_what_is_left(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_manual_review_releases_nothing_and_says_what_is_left(
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
+) -> None:
     snapcraft.fail("upload", "manual", after=1)
     with pytest.raises(PublicationPendingError) as caught:
         publish()
@@ -211,7 +178,7 @@ def test_manual_review_releases_nothing_and_says_what_is_left(publish: Publisher
 
 
 def test_a_review_slower_than_the_wait_ends_and_is_gone_on_with(
-    publish: Publisher, snapcraft: FakeSnapcraft, monkeypatch: pytest.MonkeyPatch
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("snapedge_builder.snapcraftcli._SECONDS", 1.5)
     snapcraft.fail("upload", "slow")
@@ -224,7 +191,7 @@ def test_a_review_slower_than_the_wait_ends_and_is_gone_on_with(
 
 
 def test_a_rejected_file_releases_nothing_and_shows_the_stores_words(
-    publish: Publisher, snapcraft: FakeSnapcraft
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
 ) -> None:
     snapcraft.fail("upload", "rejected", after=1)
     with pytest.raises(StoreRefusedError) as caught:
@@ -235,7 +202,9 @@ def test_a_rejected_file_releases_nothing_and_shows_the_stores_words(
     assert snapcraft.calls("release") == []
 
 
-def test_a_refused_second_release_takes_the_first_one_back(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_a_refused_second_release_takes_the_first_one_back(
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
+) -> None:
     for architecture in ("amd64", "arm64"):
         snapcraft.add("tripler", architecture, "0.9", architecture.encode(), channel="latest/candidate")
     snapcraft.fail("release", "refused", after=1)
@@ -248,7 +217,7 @@ def test_a_refused_second_release_takes_the_first_one_back(publish: Publisher, s
 
 
 def test_a_refused_second_release_to_a_closed_channel_closes_it_again(
-    publish: Publisher, snapcraft: FakeSnapcraft
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
 ) -> None:
     snapcraft.fail("release", "refused", after=1)
     with pytest.raises(StoreRefusedError):
@@ -257,7 +226,7 @@ def test_a_refused_second_release_to_a_closed_channel_closes_it_again(
     assert snapcraft.calls("close") == [["close", "tripler", "candidate"]]
 
 
-def test_what_cannot_be_taken_back_is_said(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_what_cannot_be_taken_back_is_said(publish: SnapcraftPublisher, snapcraft: FakeSnapcraft) -> None:
     snapcraft.add("tripler", "arm64", "0.9", channel="latest/candidate")
     snapcraft.fail("release", "refused", after=1)
     with pytest.raises(PartlyReleasedError) as caught:
@@ -269,7 +238,9 @@ def test_what_cannot_be_taken_back_is_said(publish: Publisher, snapcraft: FakeSn
     assert snapcraft.channel("tripler", "latest/candidate") == {"amd64": 2, "arm64": 1}
 
 
-def test_a_store_that_goes_away_between_releases_is_told_as_such(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_a_store_that_goes_away_between_releases_is_told_as_such(
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
+) -> None:
     snapcraft.fail("release", "away", after=1, times=2)
     with pytest.raises(PartlyReleasedError) as caught:
         publish()
@@ -279,16 +250,18 @@ def test_a_store_that_goes_away_between_releases_is_told_as_such(publish: Publis
 
 
 def test_a_release_whose_answer_was_lost_is_looked_for_not_done_twice(
-    publish: Publisher, snapcraft: FakeSnapcraft
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
 ) -> None:
     snapcraft.fail("release", "lost")
     publish()
     assert len(snapcraft.calls("release")) == 2
 
 
-def test_a_name_is_registered_only_when_asked(publish: Publisher, snapcraft: FakeSnapcraft, tmp_path: Path) -> None:
+def test_a_name_is_registered_only_when_asked(
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft, tmp_path: Path
+) -> None:
     other = FakeSnapcraft(tmp_path / "other")
-    publish = Publisher(other, publish.snaps)
+    publish = publisher(other, publish.snaps)
     with pytest.raises(NameNotOursError, match="register it with --register or `snapcraft register tripler`"):
         publish()
     assert other.calls("register", "upload") == []
@@ -297,16 +270,16 @@ def test_a_name_is_registered_only_when_asked(publish: Publisher, snapcraft: Fak
     assert other.channel("tripler", "latest/candidate") == BOTH
 
 
-def test_a_name_of_somebody_else_is_refused(publish: Publisher, tmp_path: Path) -> None:
+def test_a_name_of_somebody_else_is_refused(publish: SnapcraftPublisher, tmp_path: Path) -> None:
     other = FakeSnapcraft(tmp_path / "other")
     other.own("tripler", owner="them")
     with pytest.raises(StoreRefusedError, match="`snapcraft register` failed"):
-        Publisher(other, publish.snaps)(register=True)
+        publisher(other, publish.snaps)(register=True)
 
 
 @pytest.mark.parametrize("credentials", ["", "b3V0IG9mIGRhdGU="])
 def test_missing_and_refused_credentials_are_told_apart_from_a_store_that_is_away(
-    publish: Publisher, credentials: str
+    publish: SnapcraftPublisher, credentials: str
 ) -> None:
     publish.environment["SNAPCRAFT_STORE_CREDENTIALS"] = credentials
     with pytest.raises(StoreLoginError, match="does not take the credentials") as caught:
@@ -314,43 +287,45 @@ def test_missing_and_refused_credentials_are_told_apart_from_a_store_that_is_awa
     assert caught.value.exit_code is ExitCode.FAILED
 
 
-def test_credentials_without_the_right_are_told(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_credentials_without_the_right_are_told(publish: SnapcraftPublisher, snapcraft: FakeSnapcraft) -> None:
     snapcraft.fail("release", "forbidden")
     with pytest.raises(StoreLoginError) as caught:
         publish()
     assert "Permission is required: channel" in caught.value.details
 
 
-def test_credentials_are_in_no_argument_and_no_message(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_credentials_are_in_no_argument_and_no_message(publish: SnapcraftPublisher, snapcraft: FakeSnapcraft) -> None:
     snapcraft.fail("upload", "careless")
     with pytest.raises(StoreRefusedError) as caught:
         publish()
     assert "$SNAPCRAFT_STORE_CREDENTIALS" in caught.value.details
-    everything = f"{caught.value} {caught.value.details} {snapcraft.state['calls']} {journal(publish).exists()}"
+    everything = f"{caught.value} {caught.value.details} {snapcraft.state['calls']} {publish.journal.exists()}"
     assert CREDENTIALS not in everything
 
 
 def test_a_journal_that_cannot_be_written_or_read_costs_nothing_but_time(
-    publish: Publisher, snapcraft: FakeSnapcraft
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
 ) -> None:
-    journal(publish).mkdir()
+    publish.journal.mkdir()
     publish()
     assert snapcraft.channel("tripler", "latest/candidate") == BOTH
-    journal(publish).rmdir()
-    journal(publish).write_text('{"format": 99, "stores": 1}')
+    publish.journal.rmdir()
+    publish.journal.write_text('{"format": 99, "stores": 1}')
     publish()
     assert snapcraft.channel("tripler", "latest/candidate") == BOTH
     assert len(snapcraft.state["revisions"]["tripler"]) == 2
 
 
-def test_another_stores_revisions_are_not_believed(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_another_stores_revisions_are_not_believed(publish: SnapcraftPublisher, snapcraft: FakeSnapcraft) -> None:
     publish(None)
     publish.environment["STORE_DASHBOARD_URL"] = "https://dashboard.example.com"
     plan = remotepublication.plan(publish.request(CANDIDATE), publish.store)
     assert [str(action.kind) for action in plan.actions if not action.skip][:2] == ["upload", "upload"]
 
 
-def test_an_interruption_between_releases_takes_them_back(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_an_interruption_between_releases_takes_them_back(
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
+) -> None:
     class Interrupted(SnapcraftCli):
         """Somebody presses Ctrl-C while the second release is under way."""
 
@@ -422,7 +397,9 @@ def test_a_missing_snapcraft_names_the_other_way(
     assert (code, "snapcraft is not installed here" in err) == (1, True)
 
 
-def test_half_a_version_is_refused_before_the_store_is_asked(publish: Publisher, snapcraft: FakeSnapcraft) -> None:
+def test_half_a_version_is_refused_before_the_store_is_asked(
+    publish: SnapcraftPublisher, snapcraft: FakeSnapcraft
+) -> None:
     publish.snaps = publish.snaps[1:]
     with pytest.raises(IncompleteVersionError, match="was built for amd64, too"):
         publish()
