@@ -140,9 +140,13 @@ class _Output:
         """Our end, and the descriptor for the program."""
         ours, theirs = os.pipe()
         reader = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
-        )
+        try:
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
+            )
+        except BaseException:  # whoever waits may be cancelled
+            os.close(theirs)
+            raise
         return cls(reader, transport), theirs
 
 
@@ -240,7 +244,7 @@ async def start(
             env=dict(environment),
             start_new_session=True,
         )
-    except OSError:
+    except BaseException:  # whoever starts it may be cancelled
         output.transport.close()
         raise
     finally:

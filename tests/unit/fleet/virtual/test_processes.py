@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 from pathlib import Path
@@ -48,6 +49,30 @@ def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
         asyncio.run(
             processes.start(["/nothing/here"], environment={}, folder=tmp_path, ledger=Ledger(tmp_path / "sessions"))
         )
+
+
+@pytest.mark.parametrize("rounds", range(12))
+def test_a_start_that_is_cancelled_leaves_neither_program_nor_pipe(tmp_path: Path, rounds: int) -> None:
+    """However many rounds of the loop it had; before the program is there, and when it is just begun."""
+    ledger = Ledger(tmp_path / "sessions")
+
+    async def story() -> None:
+        script = ["/bin/sleep", "600"]
+        starting = asyncio.create_task(processes.start(script, environment=ENVIRONMENT, folder=tmp_path, ledger=ledger))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        starting.cancel()
+        (found,) = await asyncio.gather(starting, return_exceptions=True)
+        if isinstance(found, processes.Program):
+            await found.stop(5)
+        else:
+            assert isinstance(found, asyncio.CancelledError)
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    asyncio.run(story())
+    gc.collect()  # a transport that nobody closed says so here
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert ledger.end_leftovers() == []
 
 
 def test_a_session_written_down_is_ended_and_a_stranger_of_its_number_is_not(tmp_path: Path) -> None:
