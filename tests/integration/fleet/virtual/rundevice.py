@@ -89,6 +89,18 @@ class RunDevice:
         """Sideloads a file with `snap install --dangerous`."""
         return self.snap("install", "--dangerous", str(file), expect=expect)
 
+    def upload(self, *files: Path, **fields: str) -> dict[str, Any]:
+        """Sideloads as a client other than ours writes it."""
+        parts = b""
+        for key, value in ({"dangerous": "true"} | fields).items():
+            parts += f'--b\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
+        for file in files:
+            head = f'--b\r\nContent-Disposition: form-data; name="snap"; filename="{file.name}"\r\n\r\n'
+            parts += head.encode() + file.read_bytes() + b"\r\n"
+        parts += b"--b--\r\n"
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        return snapdsocket.send(str(self.paths.socket), "POST", "/v2/snaps", [parts], len(parts), headers).document
+
     def last_change(self) -> dict[str, Any]:
         """The newest change."""
         found: dict[str, Any] = self.ask("/v2/changes?select=all")[-1]
