@@ -9,17 +9,17 @@ from __future__ import annotations
 import copy
 import json
 import re
-import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from snapedge_fleet.virtual import certificates
 
+from .httphandler import QuietHandler
 from .model import Answer, FakeModel
 
 Object = dict[str, Any]
@@ -226,19 +226,8 @@ def _pod_status(program: Program, *, ready: bool) -> Object:
     return {"phase": "Running", "containerStatuses": [container]}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(QuietHandler):
     kube: FakeKube
-
-    def log_message(self, *args: Any) -> None:
-        return
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except (ConnectionError, TimeoutError, ssl.SSLError):
-            self.close_connection = True
 
     def _do(self) -> None:
         kube, parts = self.kube, urlsplit(self.path)

@@ -10,11 +10,12 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from snapedge_hooks.vocabulary import RegistryAddress
+
+from .httphandler import QuietHandler
 
 _TAGS = re.compile(r"/v2/(?P<name>.+)/tags/list")
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>blobs/uploads|blobs|manifests)/(?P<reference>[^/]*)")
@@ -83,19 +84,8 @@ class FakeRegistry:
         return [request for request in self.requests if request.split()[0] not in ("GET", "HEAD")]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(QuietHandler):
     registry: FakeRegistry
-
-    def log_message(self, *args: Any) -> None:
-        return
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True
 
     def _do(self) -> None:
         registry, parts = self.registry, urlsplit(self.path)

@@ -15,9 +15,11 @@ import socket
 import threading
 from dataclasses import dataclass, field
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from .httphandler import QuietHandler
 
 Object = dict[str, Any]
 _SIZE_LIMIT = 1 << 26
@@ -224,18 +226,8 @@ def _errors(status: int, code: str, message: str) -> tuple[int, Object]:
     return status, {"error_list": [{"code": code, "message": message}]}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     store: FakeSnapStore
-
-    def log_message(self, *args: Any) -> None:
-        return
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True
 
     def _do(self) -> None:
         store, path = self.store, urlsplit(self.path).path

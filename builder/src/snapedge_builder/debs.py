@@ -28,8 +28,7 @@ class DebTooLargeError(BuilderError):
 
     def __init__(self, file: str, most: int) -> None:
         super().__init__(
-            f"{file} unpacks to more than {most} bytes, which is {unpacking.RATIO} times its size or "
-            f"{unpacking.ALWAYS >> 20} MiB",
+            f"{file} {unpacking.excess(most)}",
             resolution="do not use it; take the package from another mirror, or another version of it",
         )
 

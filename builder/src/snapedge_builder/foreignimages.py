@@ -57,8 +57,7 @@ class LayerTooLargeError(BuilderError):
 
     def __init__(self, origin: str, most: int) -> None:
         super().__init__(
-            f"{origin}: a layer unpacks to more than {most} bytes, which is {unpacking.RATIO} times its size or "
-            f"{unpacking.ALWAYS >> 20} MiB",
+            f"{origin}: a layer {unpacking.excess(most)}",
             resolution="have no step of the Dockerfile make that many hard links",
         )
 

@@ -5,7 +5,6 @@ Unlike the gate on a device, this goes on after the first wrong answer: a person
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Protocol
 
 from snapedge_hooks.document import DocumentError, canonical_json
 from snapedge_hooks.errors import ExitCode
-from snapedge_hooks.samples import Deviation, ExpectedTensor, Sample, SampleSet, parse_answer
+from snapedge_hooks.samples import Deviation, ExpectedTensor, Sample, SampleSet, parse_answer, parse_refusal
 from snapedge_hooks.wire import Wire, WireError
 
 from .errors import BuilderError
@@ -187,7 +186,7 @@ def _ask(ask: Asker, model: str, sample: Sample, so_far: _Replaying) -> None:
     status, body = ask(infer_path(model), request_body(sample))
     so_far.milliseconds.append((time.perf_counter() - began) * 1000)
     if status != 200:
-        so_far.deviations.append(_refused(sample, f"was answered {status} {_error(body)}".rstrip()))
+        so_far.deviations.append(_refused(sample, f"was answered {status} {parse_refusal(body)}".rstrip()))
         return
     try:
         outputs = parse_answer(body, what=f"answer to {sample.name}")
@@ -202,12 +201,3 @@ def _ask(ask: Asker, model: str, sample: Sample, so_far: _Replaying) -> None:
 
 def _refused(sample: Sample, problem: str) -> Deviation:
     return Deviation(sample=sample.name, output=_REFUSED, max_error=None, tolerance=0.0, problem=problem)
-
-
-def _error(body: bytes) -> str:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return ""
-    text = found.get("error") if isinstance(found, dict) else None
-    return " ".join(text.split())[:200] if isinstance(text, str) else ""

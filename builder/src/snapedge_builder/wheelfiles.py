@@ -78,9 +78,7 @@ def _check_size(wheel: Wheel, file: Path) -> None:
     except zipfile.BadZipFile:
         return  # another digest than was pinned, as is told then, or what was pinned is no wheel
     if held > most:
-        raise WheelTooLargeError(
-            wheel.file, f"{held} bytes, more than {unpacking.RATIO} times its size or {unpacking.ALWAYS >> 20} MiB"
-        )
+        raise WheelTooLargeError(wheel.file, unpacking.excess(most))
 
 
 def _open(uri: str) -> IO[bytes]:

@@ -137,9 +137,9 @@ class WheelTooLargeError(BuilderError):
 
     exit_code = ExitCode.REFUSED
 
-    def __init__(self, file: str, limit: str) -> None:
+    def __init__(self, file: str, excess: str) -> None:
         super().__init__(
-            f"{file} unpacks to {limit}",
+            f"{file} {excess}",
             resolution="do not use it; lock another version, or take it from another index",
         )
 
@@ -314,7 +314,9 @@ def install(
     if done.status:
         if done.says_too_large:
             named = re.search(r"`([^`\s]+)`", done.errors)
-            raise WheelTooLargeError(named[1] if named else "a wheel", f"a file of more than {MAX_FILE} bytes")
+            raise WheelTooLargeError(
+                named[1] if named else "a wheel", f"unpacks to a file of more than {MAX_FILE} bytes"
+            )
         if done.says_no_room:
             raise CacheFullError(cache.root)
         mismatch = re.search(r"Hash mismatch for `?([^`\s]+)`?", done.errors)

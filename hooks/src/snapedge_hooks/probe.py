@@ -17,7 +17,7 @@ from typing import Any
 
 from .clock import Deadline
 from .document import DocumentError, canonical_json
-from .samples import Deviation, Sample, SampleSet, parse_answer
+from .samples import Deviation, Sample, SampleSet, parse_answer, parse_refusal
 from .situations import RefusedError
 from .vocabulary import HealthCode
 from .wire import Answer, TooLargeError, Wire, WireError
@@ -140,7 +140,7 @@ class Probe:
 
 def _problem(sample: Sample, answer: Answer) -> RefusedError | None:
     if answer.status != 200:
-        return _refused(f"Sample {sample.name}: answered {answer.status} {_error(answer.body)}".rstrip())
+        return _refused(f"Sample {sample.name}: answered {answer.status} {parse_refusal(answer.body)}".rstrip())
     try:
         deviations = sample.deviations(parse_answer(answer.body, what=f"answer to {sample.name}"))
     except DocumentError as error:
@@ -151,15 +151,6 @@ def _problem(sample: Sample, answer: Answer) -> RefusedError | None:
 def _names(answer: bytes, version: str) -> bool:
     """Whether an answer says that it comes from that version, or says nothing of one."""
     return str(json.loads(answer).get("model_version", version)) == version
-
-
-def _error(body: bytes) -> str:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return ""
-    text = found.get("error") if isinstance(found, dict) else None
-    return " ".join(text.split())[:200] if isinstance(text, str) else ""
 
 
 def _wrong(deviation: Deviation) -> RefusedError:

@@ -136,10 +136,7 @@ def unpack(archive: Readable, folder: Path, *, size: int) -> None:
             for member in tar:
                 left -= tarfile.BLOCKSIZE + (member.size if member.isreg() else 0)
                 if left < 0:
-                    raise LayerRefusedError(
-                        f"it unpacks to more than {most} bytes, which is {unpacking.RATIO} times its size or "
-                        f"{unpacking.ALWAYS >> 20} MiB"
-                    )
+                    raise LayerRefusedError(f"it {unpacking.excess(most)}")
                 target = _place(folder, member.name)
                 if target == folder:
                     continue

@@ -14,6 +14,7 @@ The servers' protocol package has its own implementation, since images import no
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -213,6 +214,16 @@ def parse_answer(data: bytes, *, what: str = "answer") -> dict[str, Tensor]:
     """
     fields = parse_object(data, what=what)
     return {tensor.name: tensor for tensor in (_tensor(item) for item in fields.objects("outputs"))}
+
+
+def parse_refusal(data: bytes) -> str:
+    """What a server said in place of an answer, on one line of at most 200 characters; empty where it said nothing."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return ""
+    text = found.get("error") if isinstance(found, dict) else None
+    return " ".join(text.split())[:200] if isinstance(text, str) else ""
 
 
 def _distance(got: Scalar, want: Scalar, expected: ExpectedTensor) -> tuple[float, float]:

@@ -14,3 +14,8 @@ ALWAYS = 256 << 20
 def most(packed: int, *, always: int | None = None) -> int:
     """The most bytes that an archive of `packed` bytes may hold; `always` in place of `ALWAYS` where it is given."""
     return max(ALWAYS if always is None else always, RATIO * packed)
+
+
+def excess(most_bytes: int) -> str:
+    """What is wrong with an archive that holds more than it may."""
+    return f"unpacks to more than {most_bytes} bytes: {RATIO} times its size, or {ALWAYS >> 20} MiB"

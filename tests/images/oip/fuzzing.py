@@ -71,7 +71,7 @@ _COUNTED = (b"/stats", b"/metrics")
 """Paths whose answers tell what was asked before, and how long it took."""
 
 
-class _Wire:
+class Wire:
     """A transport that keeps what is written."""
 
     def __init__(self, protocol: Connection) -> None:
@@ -241,7 +241,7 @@ def _fronts() -> tuple[Front, Front]:
 async def _answered(front: Front, reads: list[bytes]) -> bytes:
     """What a connection answers to its reads."""
     connection = Connection(front)
-    wire = _Wire(connection)
+    wire = Wire(connection)
     connection.connection_made(cast("asyncio.Transport", wire))
     for read in reads:
         wire.read(read)

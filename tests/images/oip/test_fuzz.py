@@ -23,6 +23,7 @@ from snapedge_oip.service import Request
 from snapedge_oip.settings import Settings
 
 from .fakes import Echo, model, service
+from .fuzzing import Wire
 
 SERVED = service(model(Echo(x="FP32", s="BYTES", b="BOOL")))
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -113,36 +114,6 @@ def test_strings_as_binary_data_come_back(items: list[bytes]) -> None:
     assert back.tolist() == items
 
 
-class _Wire:
-    """A transport that keeps what is written."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.closed = False
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self.closed = True
-
-    abort = close
-
-    def pause_reading(self) -> None:
-        pass
-
-    resume_reading = pause_reading
-
-
 pieces = st.sampled_from(
     [
         b"GET /v2 HTTP/1.1\r\n\r\n",
@@ -158,12 +129,12 @@ pieces = st.sampled_from(
 @MANY
 @given(st.lists(pieces, max_size=6), st.lists(st.integers(1, 40), max_size=8))
 def test_any_stream_is_answered_in_http_or_awaited(parts: list[bytes], cuts: list[int]) -> None:
-    async def feed() -> _Wire:
+    async def feed() -> Wire:
         loop = asyncio.get_running_loop()
         limits = Limits.of(Settings(model_dir=Path("/")))
         front = Front(loop, SERVED, Pool(loop, workers=1, limit=4), limits)
-        wire = _Wire()
         connection = Connection(front)
+        wire = Wire(connection)
         connection.connection_made(cast("asyncio.Transport", wire))
         stream = b"".join(parts)
         for size in [*cuts, len(stream)]:

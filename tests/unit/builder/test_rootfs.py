@@ -214,7 +214,7 @@ def test_a_package_that_holds_far_more_than_its_size_is_not_unpacked_to_its_end(
     with pytest.raises(DebTooLargeError) as caught:
         unpack(bomb, tmp_path)
     assert str(caught.value) == (
-        "x_1_arm64.deb unpacks to more than 268435456 bytes, which is 200 times its size or 256 MiB; do not use it; "
+        "x_1_arm64.deb unpacks to more than 268435456 bytes: 200 times its size, or 256 MiB; do not use it; "
         "take the package from another mirror, or another version of it"
     )
     assert caught.value.exit_code == 3
