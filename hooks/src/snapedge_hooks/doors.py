@@ -60,10 +60,8 @@ class Doors:
             # There, and not seen: when parallel instances have just been allowed, snapd covers what it mounted before.
             name = self._environment.instance_name
             if self._snapctl.is_connected(PLUG):
-                brief, resolution = (
-                    "MicroK8s has written no credentials yet",
-                    "wait for MicroK8s to start; where it runs, reboot",
-                )
+                brief = "MicroK8s has written no credentials yet"
+                resolution = f"wait for MicroK8s to start; where it runs, disconnect {name}:{PLUG} and connect it again"
             else:
                 brief = f"Plug {PLUG} is not connected"
                 resolution = f"run: snap connect {name}:{PLUG} microk8s:microk8s"
