@@ -39,8 +39,6 @@ from .errors import BuilderError
 
 _LOCK_SECONDS = 1800.0
 _LOCK_PAUSE = 0.05
-_HASHED_BYTES = 1 << 20
-"""Hashed at once. A thread waits for the interpreter between two pieces: smaller ones wait longer than they take."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_WRITE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -155,7 +153,7 @@ class Cache:
         """The file of that digest if it is here and whole; one that is not is removed."""
         path = self.blob_path(digest)
         try:
-            if _digest(path) == digest:
+            if Digest.of_file(path) == digest:
                 return path
         except FileNotFoundError:
             return None
@@ -289,15 +287,6 @@ class Cache:
                         entry.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
-
-
-def _digest(path: Path) -> Digest:
-    found = hashlib.sha256()
-    piece = memoryview(bytearray(_HASHED_BYTES))
-    with path.open("rb", buffering=0) as file:
-        while size := file.readinto(piece):
-            found.update(piece[:size])
-    return Digest("sha256:" + found.hexdigest())
 
 
 def _try_lock(descriptor: int) -> bool:
