@@ -17,7 +17,6 @@ from pathlib import Path
 
 from snapedge_hooks.document import parse_object
 from snapedge_hooks.errors import ExitCode
-from snapedge_hooks.images import RuntimeImage
 from snapedge_hooks.vocabulary import Digest
 
 from . import building, contents, declaration, firstdifference, pack, resolution, runtimes, runtimesource
@@ -105,6 +104,7 @@ def rebuild(
                 f"{snap.path.name}: {found} builds {said.name} {said.version}",
                 resolution="name the folder that the snap was built from, as it was then",
             )
+    signatures = _signatures(snaps)
     with cache.scratch() as scratch:
         anew = _without_memory(cache, scratch / "notes")
         request = BuildRequest(
@@ -115,7 +115,7 @@ def rebuild(
             # Whether a model answers right was for the build to judge; here it has only to be the same.
             ship_failing=True,
             # A signature cannot be made again without its key: it is taken as it is, if it is about the same runtime.
-            sign=_Signatures(snaps),
+            sign=lambda runtime: signatures.get(runtime.digest),
         )
         source = runtimesource.ComposedRuntimes(anew, host=host)
         built = building.build(request, cache=anew, source=source, progress=progress)
@@ -125,18 +125,14 @@ def rebuild(
     return found
 
 
-class _Signatures:
-    """The signatures that snaps bring, for the runtimes that they are about."""
-
-    def __init__(self, snaps: Sequence[VerifiedSnap]) -> None:
-        self._found: dict[Digest, bytes] = {}
-        for snap in snaps:
-            opened = SnapFile.open(snap.path)
-            if snap.runtime is not None and contents.SIGNATURE in opened.entries:
-                self._found[snap.runtime.digest] = opened.read(contents.SIGNATURE)
-
-    def __call__(self, runtime: RuntimeImage) -> bytes | None:
-        return self._found.get(runtime.digest)
+def _signatures(snaps: Sequence[VerifiedSnap]) -> dict[Digest, bytes]:
+    """The signatures that snaps bring, by the digest of the runtime that they are about."""
+    found = {}
+    for snap in snaps:
+        opened = SnapFile.open(snap.path)
+        if snap.runtime is not None and contents.SIGNATURE in opened.entries:
+            found[snap.runtime.digest] = opened.read(contents.SIGNATURE)
+    return found
 
 
 def _without_memory(cache: Cache, notes: Path) -> Cache:

@@ -94,17 +94,18 @@ class ImagePuller:
     def held(self, reference: str) -> Image | None:
         """The image of a reference by digest, if this device pulled it before."""
         match = _REFERENCE.fullmatch(reference)
-        digest = "" if match is None else match["digest"] or ""
+        return self._recorded(reference, match["digest"]) if match is not None and match["digest"] else None
+
+    def _recorded(self, reference: str, digest: str) -> Image | None:
         known = self._known(digest)
-        return self._image(reference, digest, known.read_bytes()) if digest and known.is_file() else None
+        return self._image(reference, digest, known.read_bytes()) if known.is_file() else None
 
     def _known(self, digest: str) -> Path:
         return self._content / f"{digest.replace(':', '-')}.json"
 
     def _pull(self, session: requests.Session, reference: str, name: str, version: str) -> Image:
-        known = self._known(version)
-        if is_digest(version) and known.is_file():
-            return self._image(reference, version, known.read_bytes())
+        if is_digest(version) and (image := self._recorded(reference, version)) is not None:
+            return image
         url = f"http://{self._host}/v2/{name}"
         with session.get(f"{url}/manifests/{version}", headers={"Accept": _ACCEPT}, timeout=_TIMEOUT) as answer:
             if answer.status_code == 404:
