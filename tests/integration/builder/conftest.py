@@ -22,6 +22,12 @@ def built_snaps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def site(tmp_path: Path) -> BuildSite:
+    """A place to build in."""
+    return BuildSite(tmp_path)
+
+
+@pytest.fixture
 def snaps(built_snaps: Path, tmp_path: Path) -> list[Path]:
     """Both snaps of a model, amd64 first, in a folder of the test's own."""
     folder = tmp_path / "dist"

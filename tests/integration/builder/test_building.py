@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from snapedge_builder import building, observation, pack, prime, publication, runtimes, snapyaml, verification
+from snapedge_builder import building, observation, publication, runtimes, snapyaml, verification
 from snapedge_builder.building import (
     Build,
     BuildRequest,
@@ -26,7 +26,6 @@ from snapedge_builder.building import (
 from snapedge_builder.modelfile import ModelRefusedError
 from snapedge_builder.observation import RuntimeUnfitError
 from snapedge_builder.packed import OutputError
-from snapedge_builder.prime import Assembler, AssemblyError
 from snapedge_builder.progress import Silence
 from snapedge_builder.proof import SamplesFailedError
 from snapedge_builder.publication import IncompleteVersionError, MixedVersionsError
@@ -34,7 +33,6 @@ from snapedge_builder.runtimesource import ComposedRuntimes
 from snapedge_builder.samplesfile import SamplesUnreadableError
 from snapedge_builder.signature import SamplesMismatchError
 from snapedge_builder.snapfile import SnapFile
-from snapedge_builder.snaptree import snap_tree, text_file
 from snapedge_hooks import device
 from snapedge_hooks.channels import Channel
 from snapedge_hooks.directorystore import DirectoryStore
@@ -52,11 +50,6 @@ from ...fakes.elffile import shared_object
 
 AMD64, ARM64 = Architecture.AMD64, Architecture.ARM64
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> BuildSite:
-    return BuildSite(tmp_path)
 
 
 def build(
@@ -465,42 +458,3 @@ def test_a_disk_without_room_ends_in_an_error_and_leaves_nothing(site: BuildSite
     assert site.files() == []
     assert [path.name for path in (site.top / "cache" / "scratch").iterdir()] == []
     assert build(site).snaps[0].is_file()
-
-
-@pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_craft_parts_and_laying_out_give_the_same_bytes(umask: int, site: BuildSite) -> None:
-    content = build(site).built.snaps[0].content
-    before = os.umask(umask)
-    try:
-        with Assembler() as assembler, site.cache.scratch() as work:
-            parts = assembler.assembled(
-                content.tree, architecture=ARM64, document=content.document, work=work / "parts"
-            )
-            alone = prime.laid_out(content.tree, document=content.document, work=work / "alone")
-            with parts as one, alone as other:
-                pack.pack(one, work / "one", processors=1)
-                pack.pack(other, work / "other", processors=1)
-            assert Digest.of_file(work / "one") == Digest.of_file(work / "other")
-            assert [path.name for path in work.iterdir() if path.is_dir()] == []
-    finally:
-        os.umask(before)
-
-
-def test_only_what_brings_a_runtime_has_parts(site: BuildSite) -> None:
-    assert not build(site).built.snaps[0].content.has_parts
-    assert build(site, site.runtime).built.snaps[0].content.has_parts
-    with (site.model / "inference.yaml").open("a") as file:
-        file.write("delivery: {image: full}\n")
-    assert build(site).built.snaps[0].content.has_parts
-
-
-def test_a_killed_assembler_is_told(site: BuildSite) -> None:
-    with Assembler() as assembler, site.cache.scratch() as work:
-        assembler._process.kill()
-        tree = snap_tree([text_file("meta/snap.yaml", "")])
-        with (
-            pytest.raises(AssemblyError, match="craft-parts ended unasked"),
-            assembler.assembled(tree, architecture=ARM64, document={}, work=work / "arm64"),
-        ):
-            pass
-    assert assembler._process.returncode == -9

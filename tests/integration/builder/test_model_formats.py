@@ -60,11 +60,6 @@ def build(site: BuildSite, folder: Path) -> Build:
     return building.build(request, cache=site.cache, source=source, progress=Silence())
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> BuildSite:
-    return BuildSite(tmp_path)
-
-
 @pytest.mark.parametrize(("form", "name", "file"), FORMATS)
 def test_a_model_becomes_a_snap_that_verifies_and_nothing_is_done_twice(
     site: BuildSite, form: str, name: str, file: str

@@ -27,11 +27,6 @@ from ...fakes.buildsite import BuildSite, tiny_runtime
 SHIPPED = Path(__file__).parents[3] / "snaps"
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> BuildSite:
-    return BuildSite(tmp_path)
-
-
 def built(site: BuildSite, folder: Path, output: str = "dist") -> tuple[Path, ...]:
     request = BuildRequest(folder=folder, output=site.top / output)
     return building.build(request, cache=site.cache, source=site.source, progress=Silence()).snaps

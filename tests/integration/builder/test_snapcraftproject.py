@@ -35,11 +35,6 @@ with lifecycle.action_executor() as executor:
 """
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> BuildSite:
-    return BuildSite(tmp_path)
-
-
 def built(site: BuildSite, folder: Path) -> list[Path]:
     request = BuildRequest(folder=folder, output=site.output)
     return list(building.build(request, cache=site.cache, source=site.source, progress=Silence()).snaps)
